@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* System calls of the target: remembered at entry, reported at return with what the kernel did in between. */
+#ifndef EPWATCH_CALLS_H
+#define EPWATCH_CALLS_H
+
+#include "socket.h"
+#include "syscalls.h"
+
+#define DELIVER_MAX 1024 /* items of one epoll_wait that are reported; more are counted as lost */
+#define F_DUPFD 0
+#define F_DUPFD_CLOEXEC 1030
+#define NSEC_PER_MSEC 1000000ll
+#define NSEC_PER_SEC 1000000000ll
+
+/* Until 5.12 (commit 319c15174757) a file held the list head itself. */
+struct file___list {
+	struct list_head f_ep_links;
+} __attribute__((preserve_access_index));
+
+struct file___head {
+	void *f_ep;
+} __attribute__((preserve_access_index));
+
+/* Whether any epoll instance watches the file. */
+static __always_inline bool is_watched(struct file *file)
+{
+	struct file___head *now = (void *)file;
+
+	if (bpf_core_field_exists(now->f_ep))
+		return BPF_CORE_READ(now, f_ep) != 0;
+	if (bpf_core_field_exists(((struct file___list *)0)->f_ep_links)) {
+		struct list_head *head = (void *)file + bpf_core_field_offset(struct file___list, f_ep_links);
+
+		return BPF_CORE_READ(head, next) != head;
+	}
+	return 0;
+}
+
+static __always_inline struct file *file_of(__s32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots, *file = 0;
+
+	if (!table || fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	slots = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+	return file;
+}
+
+static __always_inline __u64 instance_of(struct file *file, __u32 pid, __s32 epfd)
+{
+	struct instance instance = { .pid = pid, .epfd = epfd };
+	struct instance *known;
+	__u64 ep;
+
+	if (!file || (__u64)BPF_CORE_READ(file, f_op) != eventpoll_fops)
+		return 0;
+	ep = (__u64)BPF_CORE_READ(file, private_data);
+	known = bpf_map_lookup_elem(&instances, &ep);
+	if (!known && ep && bpf_map_update_elem(&instances, &ep, &instance, BPF_ANY))
+		count_drop(DROP_INSTANCES, 1);
+	return ep;
+}
+
+static __always_inline void name_file(struct call *c, __s32 fd)
+{
+	struct file *file = file_of(fd);
+	struct sock *sk;
+
+	c->fd = fd;
+	c->file = (__u64)file;
+	if (!file)
+		return;
+	sk = file_sock(file);
+	if (sk) {
+		c->sock = (__u64)sk;
+		c->flags |= FLAG_IS_SOCKET;
+	}
+	if ((__u64)BPF_CORE_READ(file, f_op) == eventpoll_fops) {
+		c->flags |= FLAG_IS_EPOLL;
+		c->epoll = (__u64)BPF_CORE_READ(file, private_data);
+	}
+	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
+		c->flags |= FLAG_NONBLOCK;
+}
+
+/* Log files and the like are nobody's concern here. */
+static __always_inline bool is_interesting(struct call *c)
+{
+	if (c->flags & (FLAG_IS_SOCKET | FLAG_IS_EPOLL))
+		return 1;
+	return c->file && is_watched((struct file *)c->file);
+}
+
+static __always_inline void read_wanted_event(struct call *c, __u64 user)
+{
+	if (bpf_probe_read_user(&c->events, sizeof(c->events), (void *)user) ||
+	    bpf_probe_read_user(&c->data, sizeof(c->data), (void *)(user + USER_EPOLL_DATA_OFFSET)))
+		count_drop(DROP_READS, 1);
+}
+
+static __always_inline __s64 wait_timeout(__u8 call, __u64 argument)
+{
+	__s64 spec[2];
+
+	if (call != CALL_EPOLL_PWAIT2)
+		return (__s32)argument < 0 ? -1 : (__s32)argument * NSEC_PER_MSEC;
+	if (!argument || bpf_probe_read_user(spec, sizeof(spec), (void *)argument))
+		return -1;
+	return spec[0] * NSEC_PER_SEC + spec[1];
+}
+
+static __always_inline void emit_wait_enter(struct call *c, __u32 pid, __u32 tid, __u32 maxevents)
+{
+	struct call_event *e = reserve_short(KIND_WAIT_ENTER, pid, tid);
+
+	if (!e)
+		return;
+	e->epoll = c->epoll;
+	e->epfd = c->epfd;
+	e->data = c->data;
+	e->events = maxevents;
+	e->call = c->call;
+	submit(e);
+}
+
+/* Fills what the return needs of the arguments; false when the call concerns nothing that is followed. */
+static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 pid)
+{
+	switch (c->call) {
+	case CALL_EPOLL_CREATE:
+	case CALL_EPOLL_CREATE1:
+		return 1;
+	case CALL_EPOLL_CTL:
+		c->epfd = a[0];
+		c->op = a[1];
+		name_file(c, a[2]);
+		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd);
+		if (c->op != 2)
+			read_wanted_event(c, a[3]);
+		return 1;
+	case CALL_EPOLL_WAIT:
+	case CALL_EPOLL_PWAIT:
+	case CALL_EPOLL_PWAIT2:
+		c->epfd = a[0];
+		c->pointer = a[1];
+		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd);
+		c->data = wait_timeout(c->call, a[3]);
+		return 1;
+	case CALL_FCNTL:
+		if (a[1] != F_DUPFD && a[1] != F_DUPFD_CLOEXEC)
+			return 0;
+		break;
+	case CALL_RECVFROM:
+	case CALL_RECVMMSG:
+		if (a[3] & MSG_PEEK)
+			c->flags |= FLAG_PEEK;
+		break;
+	case CALL_RECVMSG:
+		if (a[2] & MSG_PEEK)
+			c->flags |= FLAG_PEEK;
+		break;
+	case CALL_SENDFILE:
+		/* sendfile(out, in): the socket is the written side. */
+		break;
+	case CALL_SHUTDOWN:
+		c->op = a[1];
+		break;
+	}
+	name_file(c, a[0]);
+	return is_interesting(c);
+}
+
+static __always_inline int call_entered(struct pt_regs *regs, long number)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32;
+	struct call c;
+	__u64 a[4];
+
+	if (!ready || !is_target(pid))
+		return 0;
+	__builtin_memset(&c, 0, sizeof(c));
+	c.call = call_of(number);
+	if (!c.call || compat_call())
+		return 0;
+	c.fd = -1;
+	c.epfd = -1;
+	call_arguments(regs, a);
+	if (!remember_arguments(&c, a, pid))
+		return 0;
+	c.start = bpf_ktime_get_ns();
+	if (c.call >= CALL_EPOLL_WAIT && c.call <= CALL_EPOLL_PWAIT2)
+		emit_wait_enter(&c, pid, id, a[2]);
+	if (bpf_map_update_elem(&calls, &id, &c, BPF_ANY))
+		count_drop(DROP_CALLS, 1);
+	return 0;
+}
+
+static __always_inline void emit_recv(struct sock *sk, __u32 pid, __u32 tid, __s32 ret, __u32 unread, __u16 flags)
+{
+	struct call_event *e = reserve_call(KIND_RECV, pid, tid);
+
+	if (!e)
+		return;
+	e->sock = (__u64)sk;
+	e->file = (__u64)BPF_CORE_READ(sk, sk_socket, file);
+	e->ret = ret;
+	e->unread = unread;
+	e->flags = flags | FLAG_IS_SOCKET;
+	submit(e);
+}
+
+static __always_inline void flush_received(struct call *c, __u32 pid, __u32 tid)
+{
+	if (c->rx_done)
+		emit_recv((struct sock *)c->rx_sock, pid, tid, c->rx_ret, c->rx_unread, c->rx_flags);
+	c->rx_done = 0;
+	c->rx_open = 0;
+}
+
+/* A receive that is reported by the function that made it, with its result. */
+static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct backlog b;
+
+	if (!ready || !sk || !is_target(id >> 32) || !is_tcp(sk))
+		return 0;
+	b = tcp_backlog(sk);
+	emit_recv(sk, id >> 32, id, ret, b.unread, b.flags | (msg_flags & MSG_PEEK ? FLAG_PEEK : 0));
+	return 0;
+}
+
+/*
+ * Receives put together from parts: the entry of the receiving function, then one or more results, of which the last
+ * before the call's return counts (a blocking reader cleans up each time before it sleeps, net/ipv4/tcp.c).
+ */
+static __always_inline int receive_entered(struct sock *sk)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct call *c;
+
+	if (!ready || !is_target(id >> 32))
+		return 0;
+	c = bpf_map_lookup_elem(&calls, &id);
+	if (!c)
+		return 0;
+	flush_received(c, id >> 32, id);
+	c->rx_sock = (__u64)sk;
+	c->rx_open = 1;
+	return 0;
+}
+
+static __always_inline int receive_result(struct sock *sk, __s32 copied)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct backlog b;
+	struct call *c;
+
+	if (!ready || !is_target(id >> 32))
+		return 0;
+	b = tcp_backlog(sk);
+	c = bpf_map_lookup_elem(&calls, &id);
+	if (!c) {
+		/* No call of this thread: io_uring, or a program that began before. */
+		emit_recv(sk, id >> 32, id, copied, b.unread, b.flags);
+		return 0;
+	}
+	if (!c->rx_open || c->rx_sock != (__u64)sk)
+		return 0;
+	c->rx_ret = copied;
+	c->rx_unread = b.unread;
+	c->rx_flags = b.flags | (c->flags & FLAG_PEEK);
+	c->rx_done = 1;
+	return 0;
+}
+
+/* tcp_rcv_space_adjust comes after each piece copied; how much it was shows in copied_seq. */
+static __always_inline int receive_progress(struct sock *sk)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct known_sock *known;
+	__u32 copied_seq, moved;
+	struct backlog b;
+	struct call *c;
+
+	if (!ready || !is_target(id >> 32))
+		return 0;
+	known = find_sock(sk);
+	c = bpf_map_lookup_elem(&calls, &id);
+	if (!known || !c)
+		return 0;
+	copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	moved = copied_seq - known->copied_seq;
+	known->copied_seq = copied_seq;
+	if (c->rx_done && c->rx_sock != (__u64)sk)
+		flush_received(c, id >> 32, id);
+	b = tcp_backlog(sk);
+	c->rx_ret = (c->rx_done ? c->rx_ret : 0) + moved;
+	c->rx_sock = (__u64)sk;
+	c->rx_unread = b.unread;
+	c->rx_flags = b.flags | (c->flags & FLAG_PEEK);
+	c->rx_done = 1;
+	return 0;
+}
+
+/* Always inlined with a constant room, which the ring buffer and the verifier both need. */
+static __always_inline void emit_deliveries_in(const __u32 room, struct call *c, __u32 pid, __u32 tid, __u32 n)
+{
+	struct deliver_event *e = bpf_ringbuf_reserve(&events, sizeof(*e) + room * USER_EPOLL_EVENT_SIZE, 0);
+	__u64 bytes = (__u64)n * USER_EPOLL_EVENT_SIZE;
+
+	if (!e) {
+		count_lost_records(n);
+		return;
+	}
+	fill_header(&e->h, KIND_DELIVER, pid, tid);
+	e->epoll = c->epoll;
+	e->epfd = c->epfd;
+	e->number = n;
+	/* The compiler knows the bound and would drop the check that the verifier needs. */
+	asm volatile("" : "+r"(bytes));
+	if (bytes > room * USER_EPOLL_EVENT_SIZE)
+		bytes = room * USER_EPOLL_EVENT_SIZE;
+	if (bpf_probe_read_user(e + 1, bytes, (void *)c->pointer)) {
+		e->number = 0;
+		count_drop(DROP_READS, n);
+	}
+	submit(e);
+}
+
+static __always_inline void emit_deliveries(struct call *c, __u32 pid, __u32 tid, __u32 n)
+{
+	if (n > DELIVER_MAX) {
+		count_drop(DROP_DELIVERIES, n - DELIVER_MAX);
+		n = DELIVER_MAX;
+	}
+	if (n <= 4)
+		emit_deliveries_in(4, c, pid, tid, n);
+	else if (n <= 32)
+		emit_deliveries_in(32, c, pid, tid, n);
+	else if (n <= 128)
+		emit_deliveries_in(128, c, pid, tid, n);
+	else
+		emit_deliveries_in(DELIVER_MAX, c, pid, tid, n);
+}
+
+static __always_inline __u16 kind_of(__u8 call)
+{
+	switch (call) {
+	case CALL_EPOLL_CREATE:
+	case CALL_EPOLL_CREATE1: return KIND_EPOLL_CREATE;
+	case CALL_EPOLL_CTL: return KIND_EPOLL_CTL;
+	case CALL_EPOLL_WAIT:
+	case CALL_EPOLL_PWAIT:
+	case CALL_EPOLL_PWAIT2: return KIND_WAIT_RETURN;
+	case CALL_READ:
+	case CALL_READV:
+	case CALL_RECVFROM:
+	case CALL_RECVMSG:
+	case CALL_RECVMMSG:
+	case CALL_PREADV2:
+	case CALL_SPLICE: return KIND_READ;
+	case CALL_WRITE:
+	case CALL_WRITEV:
+	case CALL_SENDTO:
+	case CALL_SENDMSG:
+	case CALL_SENDMMSG:
+	case CALL_PWRITEV2:
+	case CALL_SENDFILE: return KIND_WRITE;
+	case CALL_ACCEPT:
+	case CALL_ACCEPT4: return KIND_ACCEPT;
+	case CALL_CLOSE: return KIND_CLOSE;
+	case CALL_DUP:
+	case CALL_DUP2:
+	case CALL_DUP3:
+	case CALL_FCNTL: return KIND_DUP;
+	case CALL_SHUTDOWN: return KIND_SHUTDOWN;
+	default: return KIND_NONE;
+	}
+}
+
+/* What a successful call added to the set of things that are followed. */
+static __always_inline void adopt_result(struct call *c, __u32 pid, __s64 ret, __u64 *new_file)
+{
+	struct file *file;
+
+	switch (c->call) {
+	case CALL_EPOLL_CREATE:
+	case CALL_EPOLL_CREATE1:
+		c->epfd = ret;
+		file = file_of(ret);
+		c->file = (__u64)file;
+		c->epoll = instance_of(file, pid, ret);
+		return;
+	case CALL_EPOLL_CTL:
+		if (c->sock)
+			adopt_sock((struct sock *)c->sock, pid, (struct file *)c->file, c->fd);
+		return;
+	case CALL_ACCEPT:
+	case CALL_ACCEPT4:
+		file = file_of(ret);
+		*new_file = (__u64)file;
+		c->sock = (__u64)file_sock(file);
+		if (c->sock)
+			adopt_sock((struct sock *)c->sock, pid, file, ret);
+		return;
+	case CALL_CLOSE:
+		/* Should a duplicate live on, the next call on it brings the instance back. */
+		if (c->flags & FLAG_IS_EPOLL) {
+			__u64 ep = c->epoll;
+
+			bpf_map_delete_elem(&instances, &ep);
+		}
+		return;
+	}
+}
+
+static __always_inline void emit_call(struct call *c, __u32 pid, __u32 tid, __s64 ret, __u64 new_file)
+{
+	struct call_event *e = reserve_call(kind_of(c->call), pid, tid);
+
+	if (!e)
+		return;
+	e->epoll = new_file ? new_file : c->epoll;
+	e->data = c->data;
+	e->fd = c->fd;
+	e->epfd = c->epfd;
+	e->events = c->events;
+	e->flags = c->flags;
+	e->call = c->call;
+	e->op = c->op;
+	e->file = c->file;
+	e->sock = c->sock;
+	e->start = c->start;
+	e->ret = ret;
+	/* ADD and MOD queue an item that is readable already, without any wakeup (ep_insert, ep_modify). */
+	if (c->call == CALL_EPOLL_CTL && c->sock && !ret) {
+		struct backlog b = sock_backlog((struct sock *)c->sock);
+
+		e->unread = b.unread;
+		e->flags |= b.flags;
+	}
+	submit(e);
+}
+
+static __always_inline int call_returned(__s64 ret)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32;
+	__u64 new_file = 0;
+	struct call *c;
+
+	if (!ready || !is_target(pid))
+		return 0;
+	c = bpf_map_lookup_elem(&calls, &id);
+	if (!c)
+		return 0;
+	if (recv_deferred)
+		flush_received(c, pid, id);
+	if (ret >= 0)
+		adopt_result(c, pid, ret, &new_file);
+	if (c->call != CALL_CONNECT)
+		emit_call(c, pid, id, ret, new_file);
+	if (ret > 0 && c->call >= CALL_EPOLL_WAIT && c->call <= CALL_EPOLL_PWAIT2)
+		emit_deliveries(c, pid, id, ret);
+	bpf_map_delete_elem(&calls, &id);
+	return 0;
+}
+
+/* The life of threads and processes. */
+
+static __always_inline int process_forked(struct task_struct *parent, struct task_struct *child)
+{
+	__u32 pid = BPF_CORE_READ(parent, tgid);
+	__u32 child_pid = BPF_CORE_READ(child, tgid);
+	struct call_event *e;
+
+	if (!ready || pid == child_pid || !is_target(pid))
+		return 0;
+	if (follow_children)
+		bpf_map_update_elem(&targets, &child_pid, &pid, BPF_ANY);
+	e = reserve_call(KIND_FORK, pid, BPF_CORE_READ(parent, pid));
+	if (!e)
+		return 0;
+	e->ret = child_pid;
+	submit(e);
+	return 0;
+}
+
+static __always_inline int process_executed(void)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct call_event *e;
+
+	if (!ready || !is_target(id >> 32))
+		return 0;
+	e = reserve_short(KIND_EXEC, id >> 32, id);
+	if (e)
+		submit(e);
+	return 0;
+}
+
+static __always_inline int thread_exited(struct task_struct *task)
+{
+	__u32 pid = BPF_CORE_READ(task, tgid);
+	__u32 tid = BPF_CORE_READ(task, pid);
+	__u64 id = (__u64)pid << 32 | tid;
+	struct call_event *e;
+
+	if (!ready || !is_target(pid))
+		return 0;
+	bpf_map_delete_elem(&calls, &id);
+	e = reserve_call(KIND_EXIT, pid, tid);
+	if (!e)
+		return 0;
+	e->ret = BPF_CORE_READ(task, exit_code);
+	/* do_exit lowers the count before it gets here. */
+	if (!BPF_CORE_READ(task, signal, live.counter))
+		e->flags = FLAG_LAST;
+	submit(e);
+	return 0;
+}
+
+/* Sockets are closed after sched_process_exit, so the process stays a target until its leader is freed. */
+static __always_inline int task_freed(struct task_struct *task)
+{
+	__u32 pid = BPF_CORE_READ(task, tgid);
+
+	if (pid == BPF_CORE_READ(task, pid))
+		bpf_map_delete_elem(&targets, &pid);
+	return 0;
+}
+
+static __always_inline int signal_delivered(int signal)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct call_event *e;
+
+	if (!ready || !is_target(id >> 32))
+		return 0;
+	e = reserve_short(KIND_SIGNAL, id >> 32, id);
+	if (!e)
+		return 0;
+	e->key = signal;
+	submit(e);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Filters, maps, and the way a record leaves: reserve, fill, submit. Nothing is reserved before the target was
+ * checked, and what cannot be reserved is counted on its CPU and carried by that CPU's next record.
+ */
+#ifndef EPWATCH_EMIT_H
+#define EPWATCH_EMIT_H
+
+#include "event.h"
+
+/* Set before loading, so that the verifier removes what this run does not use. */
+const volatile __u64 ep_poll_callback_addr; /* 0 = the wait queue is not walked */
+const volatile __u32 wake_bytes = 64 * 1024;
+const volatile __u32 reset_reason_arg; /* position of the reason among tcp_send_active_reset's arguments, 0 = none */
+const volatile bool follow_children;
+const volatile bool recv_deferred;   /* receives are reported at the call's return (kprobe family) */
+const volatile bool queued_by_ready; /* a listener's sk_data_ready stands for "connection queued" */
+
+/* Set once, after loading and before ready. */
+__u64 socket_fops;
+__u64 eventpoll_fops;
+
+/* Every program does nothing until this is 1, so that all begin at the same moment. */
+volatile __u32 ready;
+
+struct instance {
+	__u32 pid;
+	__s32 epfd;
+};
+
+struct known_sock {
+	__u32 pid;
+	__u32 copied_seq; /* last seen; tells tcp_rcv_space_adjust how much was read */
+	__u32 named;      /* a descriptor was reported */
+	__u32 pad;
+};
+
+struct port_key {
+	__u32 netns;
+	__u32 port; /* host order */
+};
+
+/* One system call that a thread is in. */
+struct call {
+	__u64 start;
+	__u64 pointer; /* epoll_wait: the caller's event array */
+	__u64 file;
+	__u64 sock;
+	__u64 epoll;
+	__u64 data;
+	__s32 fd;
+	__s32 epfd;
+	__u32 events;
+	__u16 flags;
+	__u8 call;
+	__u8 op;
+	/* The receive under way inside the call, where receives are deferred. */
+	__u64 rx_sock;
+	__s32 rx_ret;
+	__u32 rx_unread;
+	__u16 rx_flags;
+	__u8 rx_open; /* a receiving function was entered */
+	__u8 rx_done; /* rx_ret holds a result */
+	__u32 pad;
+};
+
+/* Records on their way to user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 * 1024 * 1024);
+} events SEC(".maps");
+
+/* Observed processes, by tgid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u32);
+} targets SEC(".maps");
+
+/* Epoll instances of the targets, by struct eventpoll *. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct instance);
+} instances SEC(".maps");
+
+/* Sockets of the targets, by struct sock *; an entry leaves at tcp_destroy_sock. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct known_sock);
+} socks SEC(".maps");
+
+/* Ports that the targets listen on: how a connection is theirs before it is accepted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct port_key);
+	__type(value, __u32);
+} ports SEC(".maps");
+
+/* The call each thread is in, by pid_tgid; an entry leaves at the call's return or the thread's exit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+enum drop_place {
+	DROP_UNREPORTED, /* records lost since this CPU's last record: the next one carries it */
+	DROP_RECORDS,    /* records lost in all */
+	DROP_CALLS,      /* calls that found no place in the map */
+	DROP_SOCKS,
+	DROP_INSTANCES,
+	DROP_DELIVERIES, /* items past the longest list that is read */
+	DROP_READS,      /* user memory that could not be read */
+	DROP_PLACES,
+};
+
+/* What was lost, by place. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROP_PLACES);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+static __always_inline void count_drop(__u32 place, __u64 n)
+{
+	__u64 *value = bpf_map_lookup_elem(&drops, &place);
+
+	if (value)
+		__sync_fetch_and_add(value, n);
+}
+
+static __always_inline void count_lost_records(__u64 n)
+{
+	count_drop(DROP_UNREPORTED, n);
+	count_drop(DROP_RECORDS, n);
+}
+
+static __always_inline __u32 take_unreported(void)
+{
+	__u32 place = DROP_UNREPORTED;
+	__u64 *value = bpf_map_lookup_elem(&drops, &place);
+	__u64 n;
+
+	if (!value)
+		return 0;
+	n = *value;
+	/* Subtracted, not stored: an interrupt may have added to it since the line above. */
+	if (n)
+		__sync_fetch_and_add(value, -n);
+	return n;
+}
+
+static __always_inline void fill_header(struct event_header *h, __u16 kind, __u32 pid, __u32 tid)
+{
+	h->ts = bpf_ktime_get_ns();
+	h->pid = pid;
+	h->tid = tid;
+	h->kind = kind;
+	h->cpu = bpf_get_smp_processor_id();
+	h->lost = take_unreported();
+}
+
+/* The first 64 bytes of struct call_event. */
+#define SHORT_EVENT_SIZE 64
+
+static __always_inline struct call_event *reserve_call(__u16 kind, __u32 pid, __u32 tid)
+{
+	struct call_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+	if (!e) {
+		count_lost_records(1);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	fill_header(&e->h, kind, pid, tid);
+	e->fd = -1;
+	e->epfd = -1;
+	return e;
+}
+
+static __always_inline struct call_event *reserve_short(__u16 kind, __u32 pid, __u32 tid)
+{
+	struct call_event *e = bpf_ringbuf_reserve(&events, SHORT_EVENT_SIZE, 0);
+
+	if (!e) {
+		count_lost_records(1);
+		return 0;
+	}
+	__builtin_memset(e, 0, SHORT_EVENT_SIZE);
+	fill_header(&e->h, kind, pid, tid);
+	e->fd = -1;
+	e->epfd = -1;
+	return e;
+}
+
+/* Longer than most records, so that the reader is woken about once as each further wake_bytes fills. */
+#define WAKE_SLACK 256
+
+/*
+ * Waking the reader costs about 1 us, so it happens once per wake_bytes of unread data; what waits for less than
+ * that is fetched by the reader's own deadline.
+ */
+static __always_inline void submit(void *record)
+{
+	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	bool wake = waiting >= wake_bytes && waiting % wake_bytes < WAKE_SLACK;
+
+	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline bool is_target(__u32 pid)
+{
+	return bpf_map_lookup_elem(&targets, &pid) != 0;
+}
+
+#endif

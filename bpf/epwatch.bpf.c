@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Entry programs, in the order of an event's life. Each unpacks its arguments and calls the one body that its event
+ * has; tracer/hooks.go chooses which of them are loaded. A program's name is its family and what it hooks.
+ */
+#include "kernel.h"
+#include <bpf/bpf_tracing.h>
+#include "emit.h"
+#include "socket.h"
+#include "wakeup.h"
+#include "calls.h"
+#include "packet.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* bpf2go makes Go types of these; nothing else mentions them as a map's key or value. */
+const struct call_event *unused_call_event __attribute__((unused));
+const struct sock_event *unused_sock_event __attribute__((unused));
+const struct packet_event *unused_packet_event __attribute__((unused));
+const struct deliver_event *unused_deliver_event __attribute__((unused));
+
+/* System calls. The tracepoints are the same on every kernel, and see each call's result even when it slept. */
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long number)
+{
+	return call_entered(regs, number);
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
+{
+	return call_returned(ret);
+}
+
+/* Wakeups. ep_poll_callback runs for every file that an epoll instance watches. */
+
+SEC("fentry/ep_poll_callback")
+int BPF_PROG(fentry_ep_poll_callback, struct wait_queue_entry *wait, unsigned int mode, int sync, void *key)
+{
+	return wakeup(wait, (__u64)key);
+}
+
+SEC("kprobe/ep_poll_callback")
+int kprobe_ep_poll_callback(struct pt_regs *ctx)
+{
+	return wakeup((void *)PROBE_ARG1(ctx), PROBE_ARG4(ctx));
+}
+
+/* The poll key of sock_def_readable: EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND. */
+#define READABLE_KEY 0xc3
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(tp_sk_data_ready, struct sock *sk)
+{
+	if (!ready)
+		return 0;
+	if (queued_by_ready && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		connection_queued(sk, 0);
+	walk_watchers(sk, READABLE_KEY);
+	return 0;
+}
+
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(tp_inet_sk_error_report, struct sock *sk)
+{
+	if (ready)
+		walk_watchers(sk, 0x8 /* EPOLLERR */);
+	return 0;
+}
+
+/* Which sleeper is picked. */
+
+SEC("fentry/ep_autoremove_wake_function")
+int BPF_PROG(fentry_ep_autoremove_wake_function, struct wait_queue_entry *wait)
+{
+	return sleeper_woken(BPF_CORE_READ(wait, private));
+}
+
+SEC("kprobe/ep_autoremove_wake_function")
+int kprobe_ep_autoremove_wake_function(struct pt_regs *ctx)
+{
+	struct wait_queue_entry *wait = (void *)PROBE_ARG1(ctx);
+
+	return sleeper_woken(BPF_CORE_READ(wait, private));
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(tp_sched_waking, struct task_struct *task)
+{
+	return sleeper_woken(task);
+}
+
+/* Receives. */
+
+/* inet_recvmsg has the same four arguments on every kernel; tcp_recvmsg's fexit slot moves. */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(fexit_inet_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
+{
+	return received(BPF_CORE_READ(socket, sk), ret, flags);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(fexit_inet6_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
+{
+	return received(BPF_CORE_READ(socket, sk), ret, flags);
+}
+
+/* splice(2) from a socket never reaches recvmsg. */
+SEC("fexit/tcp_splice_read")
+int BPF_PROG(fexit_tcp_splice_read, struct socket *socket, void *offset, void *pipe, unsigned long size,
+	     unsigned int flags, long ret)
+{
+	return received(BPF_CORE_READ(socket, sk), ret, 0);
+}
+
+SEC("kprobe/tcp_recvmsg")
+int kprobe_tcp_recvmsg(struct pt_regs *ctx)
+{
+	return receive_entered((struct sock *)PROBE_ARG1(ctx));
+}
+
+SEC("kprobe/tcp_splice_read")
+int kprobe_tcp_splice_read(struct pt_regs *ctx)
+{
+	struct socket *socket = (struct socket *)PROBE_ARG1(ctx);
+
+	return receive_entered(BPF_CORE_READ(socket, sk));
+}
+
+/* Carries the number of bytes, so that no return probe is needed: those lose most calls that sleep. */
+SEC("kprobe/tcp_cleanup_rbuf")
+int kprobe_tcp_cleanup_rbuf(struct pt_regs *ctx)
+{
+	return receive_result((struct sock *)PROBE_ARG1(ctx), (__s32)PROBE_ARG2(ctx));
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tp_sock_recv_length, struct sock *sk, int ret, int flags)
+{
+	return received(sk, ret, flags);
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(tp_tcp_rcv_space_adjust, struct sock *sk)
+{
+	return receive_progress(sk);
+}
+
+/* Connections: queued, changing state, reset, closed, gone. */
+
+SEC("fexit/inet_csk_complete_hashdance")
+int BPF_PROG(fexit_inet_csk_complete_hashdance, struct sock *sk, struct sock *child, void *req,
+	     bool own_req, struct sock *ret)
+{
+	/* NULL: the queue was full, or another CPU was first. */
+	return ret ? connection_queued(sk, child) : 0;
+}
+
+SEC("kprobe/inet_csk_complete_hashdance")
+int kprobe_inet_csk_complete_hashdance(struct pt_regs *ctx)
+{
+	if (!(PROBE_ARG4(ctx) & 0xff))
+		return 0; /* own_req: another CPU was first */
+	return connection_queued((struct sock *)PROBE_ARG1(ctx), (struct sock *)PROBE_ARG2(ctx));
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tp_inet_sock_set_state, struct sock *sk, int old, int new)
+{
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	sock_state(sk, old, new);
+	/* sock_def_wakeup follows each of these with a NULL key; a closing file has no watcher left to find. */
+	if (ready)
+		walk_watchers(sk, 0);
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tp_tcp_destroy_sock, struct sock *sk)
+{
+	return sock_destroyed(sk);
+}
+
+SEC("fentry/tcp_send_active_reset")
+int BPF_PROG(fentry_tcp_send_active_reset, struct sock *sk)
+{
+	__u32 reason = RESET_UNKNOWN;
+
+	/* The second argument was gfp_t alone, then the reason, and in between both (6.18). */
+	if (reset_reason_arg == 1)
+		reason = reset_reason((__u32)ctx[1]);
+	else if (reset_reason_arg == 2)
+		reason = reset_reason((__u32)ctx[2]);
+	return reset_sent(sk, reason);
+}
+
+SEC("kprobe/tcp_send_active_reset")
+int kprobe_tcp_send_active_reset(struct pt_regs *ctx)
+{
+	__u32 reason = RESET_UNKNOWN;
+
+	if (reset_reason_arg == 1)
+		reason = reset_reason(PROBE_ARG2(ctx));
+	else if (reset_reason_arg == 2)
+		reason = reset_reason(PROBE_ARG3(ctx));
+	return reset_sent((struct sock *)PROBE_ARG1(ctx), reason);
+}
+
+/* Resets in answer to a segment. */
+
+SEC("fentry/tcp_v4_send_reset")
+int BPF_PROG(fentry_tcp_v4_send_reset, struct sock *sk)
+{
+	return reset_sent(sk, RESET_OTHER);
+}
+
+SEC("fentry/tcp_v6_send_reset")
+int BPF_PROG(fentry_tcp_v6_send_reset, struct sock *sk)
+{
+	return reset_sent(sk, RESET_OTHER);
+}
+
+SEC("kprobe/tcp_v4_send_reset")
+int kprobe_tcp_v4_send_reset(struct pt_regs *ctx)
+{
+	return reset_sent((struct sock *)PROBE_ARG1(ctx), RESET_OTHER);
+}
+
+SEC("kprobe/tcp_v6_send_reset")
+int kprobe_tcp_v6_send_reset(struct pt_regs *ctx)
+{
+	return reset_sent((struct sock *)PROBE_ARG1(ctx), RESET_OTHER);
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tp_tcp_send_reset, struct sock *sk, struct sk_buff *skb)
+{
+	__u32 reason = RESET_UNKNOWN;
+
+	/* Since 6.10 the tracepoint has a third argument, and may pass no socket. */
+	if (bpf_core_type_exists(enum sk_rst_reason))
+		reason = reset_reason((__u32)ctx[2]);
+	return reset_sent(sk, reason);
+}
+
+SEC("fentry/tcp_close")
+int BPF_PROG(fentry_tcp_close, struct sock *sk)
+{
+	return sock_closing(sk);
+}
+
+SEC("kprobe/tcp_close")
+int kprobe_tcp_close(struct pt_regs *ctx)
+{
+	return sock_closing((struct sock *)PROBE_ARG1(ctx));
+}
+
+SEC("fentry/eventpoll_release_file")
+int BPF_PROG(fentry_eventpoll_release_file, struct file *file)
+{
+	return watched_file_closing(file);
+}
+
+SEC("kprobe/eventpoll_release_file")
+int kprobe_eventpoll_release_file(struct pt_regs *ctx)
+{
+	return watched_file_closing((struct file *)PROBE_ARG1(ctx));
+}
+
+/* Processes. */
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(tp_sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	return process_forked(parent, child);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(tp_sched_process_exec)
+{
+	return process_executed();
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(tp_sched_process_exit, struct task_struct *task)
+{
+	return thread_exited(task);
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(tp_sched_process_free, struct task_struct *task)
+{
+	return task_freed(task);
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(tp_signal_deliver, int signal)
+{
+	return signal_delivered(signal);
+}
+
+/* Segments. */
+
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(tp_net_dev_queue, struct sk_buff *skb)
+{
+	return segment_sent(skb);
+}
+
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(tp_netif_receive_skb, struct sk_buff *skb)
+{
+	return segment_received(skb);
+}
+
+/*
+ * What exists: one line of numbers for each open file. The reader asks for its own process first, to learn how the
+ * kernel marks sockets and epoll instances (their f_op; the symbols are not in kallsyms everywhere).
+ */
+const volatile __u32 listed_pid;
+
+struct listed_file {
+	__u32 pid;
+	__s32 fd;
+	__u64 file;
+	__u64 operations;
+	__u64 private_data;
+};
+
+const struct listed_file *unused_listed_file __attribute__((unused));
+
+static long (*const seq_write)(struct seq_file *m, const void *data, __u32 len) = (void *)127; /* bpf_seq_write */
+
+SEC("iter/task_file")
+int iter_task_file(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct listed_file listed = {};
+
+	if (!task || !file)
+		return 0;
+	listed.pid = BPF_CORE_READ(task, tgid);
+	if (listed.pid != listed_pid)
+		return 0;
+	listed.fd = ctx->fd;
+	listed.file = (__u64)file;
+	listed.operations = (__u64)BPF_CORE_READ(file, f_op);
+	listed.private_data = (__u64)BPF_CORE_READ(file, private_data);
+	seq_write(ctx->meta->seq, &listed, sizeof(listed));
+	return 0;
+}
+
+/* The wire's enums, kept in BTF for the test that compares them with internal/event. */
+const enum event_kind *unused_event_kind __attribute__((unused));
+const enum event_flag *unused_event_flag __attribute__((unused));
+const enum call_id *unused_call_id __attribute__((unused));
+const enum reset_reason *unused_reset_reason __attribute__((unused));
+const enum drop_place *unused_drop_place __attribute__((unused));

@@ -1,0 +1,406 @@
+package tracer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+// observe runs a workload under observation and returns what was recorded, in order of time, and what the workload
+// printed.
+func observe(t testing.TB, name string, o Options) ([]event.Event, []string, *Tracer) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.Env = append(os.Environ(), workloadVariable+"="+name)
+	cmd.Stderr = os.Stderr
+	gate, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Ends the workload on every path out of here.
+	t.Cleanup(func() { gate.Close(); cmd.Process.Kill() })
+	o.PIDs = []uint32{uint32(cmd.Process.Pid)}
+	tr, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := gate.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for scan := bufio.NewScanner(out); scan.Scan(); {
+		lines = append(lines, scan.Text())
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	tr.Stop()
+	return drain(t, tr), lines, tr
+}
+
+func drain(t testing.TB, tr *Tracer) []event.Event {
+	t.Helper()
+	var events []event.Event
+	var err error
+	for !errors.Is(err, io.EOF) {
+		events, err = tr.Read(events)
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b event.Event) int { return int(a.Time - b.Time) })
+	return events
+}
+
+// serverFile returns the descriptor that the workload says is its server side, and the socket behind it.
+func serverFile(t testing.TB, events []event.Event, lines []string) (int32, event.Addr) {
+	t.Helper()
+	for _, line := range lines {
+		var fd int32
+		if n, _ := fmt.Sscanf(line, "server %d", &fd); n == 1 {
+			for _, e := range events {
+				if e.Kind == event.KindAccept && e.Ret == int64(fd) {
+					return fd, e.SockAddr
+				}
+			}
+			t.Fatalf("no accept returned %d", fd)
+		}
+	}
+	t.Fatalf("the workload said %q", lines)
+	return 0, 0
+}
+
+// TestExactly23 does 23 rounds and expects 23 of everything, from every family.
+func TestExactly23(t *testing.T) {
+	needPrivileges(t)
+	for _, family := range usableFamilies(t) {
+		t.Run(string(family), func(t *testing.T) {
+			events, lines, tr := observe(t, "rounds", Options{Backend: family})
+			fd, sock := serverFile(t, events, lines)
+			count := make(map[string]int)
+			for _, e := range events {
+				switch {
+				case e.Kind == event.KindWakeup && e.FD == fd && e.Has(event.HasUnread) && e.Unread == 10 && e.Key.String() == "IN|PRI|RDNORM|RDBAND":
+					count["wakeup of 10 bytes"]++
+				case e.Kind == event.KindDeliver && e.Data&0xffffffff == uint64(fd) && e.Events == event.In:
+					count["delivery of IN"]++
+				case e.Kind == event.KindRecv && e.SockAddr == sock && e.Ret == 10 && e.Has(event.HasUnread) && e.Unread == 0:
+					count["receive of 10 bytes, 0 left"]++
+				case e.Kind == event.KindRead && e.FD == fd && e.SockAddr == sock && e.Ret == 10:
+					count["read of 10 bytes"]++
+				case e.Kind == event.KindWrite && e.Ret == 10:
+					count["write of 10 bytes"]++
+				}
+			}
+			for _, what := range []string{"wakeup of 10 bytes", "delivery of IN", "receive of 10 bytes, 0 left", "read of 10 bytes", "write of 10 bytes"} {
+				if count[what] != rounds {
+					t.Errorf("%d times %s, want %d", count[what], what, rounds)
+				}
+			}
+			if s := tr.Stats(); len(s.Lost) > 0 {
+				t.Errorf("lost %v", s.Lost)
+			}
+			if t.Failed() {
+				dump(t, events)
+			}
+		})
+	}
+}
+
+// TestFamiliesAgree compares what two families say of the same history: wakeups of the connection, receives, states,
+// resets.
+func TestFamiliesAgree(t *testing.T) {
+	needPrivileges(t)
+	families := usableFamilies(t)
+	histories := make(map[Family][]string)
+	for _, family := range families {
+		events, lines, _ := observe(t, "rounds", Options{Backend: family})
+		fd, sock := serverFile(t, events, lines)
+		for _, e := range events {
+			switch {
+			case e.Kind == event.KindWakeup && e.FD == fd:
+				histories[family] = append(histories[family], fmt.Sprintf("wakeup %v key %v unread %d flags %x", e.Events, e.Key, e.Unread, uint32(e.Flags&^event.Waiter)))
+			case e.Kind == event.KindRecv && e.SockAddr == sock:
+				histories[family] = append(histories[family], fmt.Sprintf("recv %d unread %d", e.Ret, e.Unread))
+			case e.Kind == event.KindState && e.SockAddr == sock:
+				histories[family] = append(histories[family], fmt.Sprintf("state %v to %v", e.OldState, e.NewState))
+			}
+		}
+	}
+	for _, family := range families[1:] {
+		if a, b := strings.Join(histories[families[0]], "\n"), strings.Join(histories[family], "\n"); a != b {
+			t.Errorf("%s saw:\n%s\n%s saw:\n%s", families[0], a, family, b)
+		}
+	}
+	if len(histories[families[0]]) < 2*rounds {
+		t.Errorf("%s saw only %d events", families[0], len(histories[families[0]]))
+	}
+}
+
+// TestEveryProgramFires reaches every program of every family once. What it logs is the evidence behind docs/hooks.md.
+func TestEveryProgramFires(t *testing.T) {
+	needPrivileges(t)
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stats.Close()
+	for _, family := range usableFamilies(t) {
+		t.Run(string(family), func(t *testing.T) {
+			events, _, tr := observe(t, "tour", Options{Backend: family, Packets: true})
+			kinds := make(map[event.Kind]int)
+			for _, e := range events {
+				kinds[e.Kind]++
+			}
+			for _, h := range tr.Hooks() {
+				if len(h.Programs) == 0 {
+					t.Logf("hook %s %s %s none %s", kernelRelease(), family, h.Event, h.Reason)
+				}
+				for _, target := range h.Programs {
+					fired := "silent"
+					if runs(t, tr, target) > 0 {
+						fired = "fired"
+					} else {
+						t.Errorf("%s: the program on %s never ran", h.Event, target)
+					}
+					t.Logf("hook %s %s %s %s %s", kernelRelease(), family, h.Event, target, fired)
+				}
+				for _, kind := range kindsOf(h.Event) {
+					if kinds[kind] == 0 && len(h.Programs) > 0 {
+						t.Errorf("%s: no %v event came", h.Event, kind)
+					}
+				}
+			}
+			if t.Failed() {
+				dump(t, events)
+			}
+		})
+	}
+}
+
+// kindsOf returns the kinds of event that a hook must give in the tour.
+func kindsOf(hook string) []event.Kind {
+	return map[string][]event.Kind{
+		"calls": {
+			event.KindEpollCreate, event.KindEpollCtl, event.KindWaitEnter, event.KindWaitReturn, event.KindDeliver, event.KindRead,
+			event.KindWrite, event.KindAccept, event.KindClose,
+		},
+		"wakeup": {event.KindWakeup}, "woken": {event.KindWoken}, "recv": {event.KindRecv}, "reset": {event.KindReset},
+		"state": {event.KindState, event.KindSnapshot}, "queued": {event.KindQueued}, "release": {event.KindRelease},
+		"process": {event.KindFork, event.KindExit, event.KindSignal}, "packet": {event.KindPacket},
+	}[hook]
+}
+
+// runs returns how often the program on a target ran. Some things, such as the freeing of a task, come a while after
+// the process that caused them is gone.
+func runs(t *testing.T, tr *Tracer, target string) uint64 {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if n := runsNow(t, tr, target); n > 0 || time.Now().After(deadline) {
+			return n
+		}
+	}
+}
+
+func runsNow(t *testing.T, tr *Tracer, target string) uint64 {
+	t.Helper()
+	var total uint64
+	for name, p := range tr.coll.Programs {
+		if !strings.HasSuffix(name, "_"+target) {
+			continue
+		}
+		s, err := p.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += s.RunCount
+	}
+	return total
+}
+
+// TestResetSaysWhatWasUnread checks the figures of a close with unread input.
+func TestResetSaysWhatWasUnread(t *testing.T) {
+	needPrivileges(t)
+	for _, family := range usableFamilies(t) {
+		t.Run(string(family), func(t *testing.T) {
+			events, _, _ := observe(t, "tour", Options{Backend: family})
+			resets := 0
+			for _, e := range events {
+				if e.Kind != event.KindReset {
+					continue
+				}
+				if e.Reason == event.ReasonAbortOnClose || (e.Reason == event.ReasonUnknown && e.Unread > 0) {
+					resets++
+					if e.Unread != 4 || e.TID == 0 || e.PID == 0 {
+						t.Errorf("a reset with %d bytes unread by pid %d tid %d, want 4 and the closing thread", e.Unread, e.PID, e.TID)
+					}
+				}
+			}
+			// One each over IPv4 and IPv6; the connection that was spliced and the rest were read out or are open at the exit.
+			if resets < 2 {
+				t.Errorf("%d resets for unread input, want 2 at least", resets)
+			}
+		})
+	}
+}
+
+// TestLossIsCounted makes the buffer far too small and expects every record accounted for: sent and lost together
+// are as many as a large buffer receives.
+func TestLossIsCounted(t *testing.T) {
+	needPrivileges(t)
+	family := usableFamilies(t)[0]
+	const n = 20000
+	events, _, tr := observe(t, fmt.Sprintf("flood=%d", n), Options{Backend: family, Buffer: os.Getpagesize()})
+	var carried uint64
+	for _, e := range events {
+		carried += uint64(e.Lost)
+	}
+	s := tr.Stats()
+	if s.Records == 0 {
+		t.Fatal("nothing was lost: the test proves nothing")
+	}
+	if carried != s.Records {
+		t.Errorf("events carry %d lost records, the counter says %d", carried, s.Records)
+	}
+}
+
+// TestNothingIsLeft looks for programs and descriptors after the tracer has closed.
+func TestNothingIsLeft(t *testing.T) {
+	needPrivileges(t)
+	before := openFiles(t)
+	for range 3 {
+		tr, err := Open(Options{PIDs: []uint32{1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr.Stop()
+		if err := tr.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := openFiles(t); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		left := ownPrograms(t)
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("programs left in the kernel: %v", left)
+		}
+		// The kernel frees programs after a grace period.
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// ownPrograms lists loaded programs with the names of ours.
+func ownPrograms(t *testing.T) []string {
+	t.Helper()
+	spec, err := loadEpwatch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for name := range spec.Programs {
+		names[name[:min(len(name), 15)]] = true
+	}
+	var left []string
+	var id ebpf.ProgramID
+	for {
+		next, err := ebpf.ProgramGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return left
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = next
+		p, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue // it went away in between
+		}
+		if info, err := p.Info(); err == nil && names[info.Name] {
+			left = append(left, info.Name)
+		}
+		p.Close()
+	}
+}
+
+// TestIdleIsQuiet observes a process that does nothing and expects next to nothing.
+func TestIdleIsQuiet(t *testing.T) {
+	needPrivileges(t)
+	tr, err := Open(Options{PIDs: []uint32{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	var before, after unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
+		t.Fatal(err)
+	}
+	var events []event.Event
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		if events, err = tr.Read(events[:0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &after); err != nil {
+		t.Fatal(err)
+	}
+	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	limit := 20 * time.Millisecond
+	if os.Getenv("EPWATCH_VM") != "" {
+		limit *= 20 // emulation
+	}
+	if used > limit {
+		t.Errorf("a second of idle observation took %v of CPU time", used)
+	}
+}
+
+// dump logs events for a failed test.
+func dump(t testing.TB, events []event.Event) {
+	t.Helper()
+	for i, e := range events {
+		if i > 400 {
+			t.Logf("... %d more", len(events)-i)
+			return
+		}
+		t.Logf("%9d %v %v tid %d fd %d epfd %d sock %x events %v key %v data %x ret %d unread %d flags %x %v>%v %v", e.Time-events[0].Time,
+			e.Kind, e.Call, e.TID, e.FD, e.EpFD, e.SockAddr&0xffffff, e.Events, e.Key, e.Data, e.Ret, e.Unread, uint32(e.Flags), e.OldState, e.NewState, e.Reason)
+	}
+}

@@ -1,0 +1,340 @@
+// Package tracer records what the kernel and the observed processes do, with BPF programs, and hands it out as
+// events. It chooses the hooks that this kernel allows, loads and attaches them silently, opens them together, and
+// counts what could not be recorded. It does not order, join or judge events, and it never records payload.
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+// Options say whom to observe and how.
+type Options struct {
+	PIDs    []uint32 // processes, in the initial PID namespace
+	Backend Family   // forces one family; empty takes the best per event
+	Buffer  int      // ring buffer size in bytes, rounded up to a power of two; 0 takes DefaultBuffer
+	Packets bool     // record TCP headers of traced connections too
+	Follow  bool     // observe children as well
+}
+
+const (
+	// DefaultBuffer is the ring buffer's size in bytes.
+	DefaultBuffer = 8 << 20
+	// MaxBuffer is the largest that can be asked for.
+	MaxBuffer = 1 << 30
+	// readWait bounds how long a record may lie in a quiet buffer.
+	readWait = 50 * time.Millisecond
+	// batch is how many events one Read returns at most.
+	batch = 4096
+)
+
+// Tracer is an observation under way. Read must be called by one goroutine; all else may be called by any.
+type Tracer struct {
+	hooks   []Hook
+	coll    *ebpf.Collection
+	links   []link.Link
+	reader  *ringbuf.Reader
+	record  ringbuf.Record
+	decoder decoder
+	stopped atomic.Bool
+	drained bool
+}
+
+// Open chooses hooks, loads and attaches them, and then lets all begin at the same moment. The caller owns the
+// Tracer and must Close it.
+func Open(o Options) (*Tracer, error) {
+	if o.Backend != "" && !slices.Contains(Families(), o.Backend) {
+		return nil, fmt.Errorf("choosing hooks: no family is called %q (fentry, kprobe or tracepoint)", o.Backend)
+	}
+	if missing := missingCapabilities(); len(missing) > 0 {
+		return nil, fmt.Errorf("loading programs: %w (needs %s, or root)", unix.EPERM, strings.Join(missing, " and "))
+	}
+	// Kernels before 5.11 charge maps to this limit; later ones do not, and then it is left alone.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raising the limit on locked memory: %w (needs CAP_SYS_RESOURCE on kernels before 5.11)", err)
+	}
+	k, err := inspectKernel()
+	if err != nil {
+		return nil, fmt.Errorf("loading programs: %w", err)
+	}
+	spec, err := loadEpwatch()
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded programs: %w", err)
+	}
+	ops, err := learnFileOperations(spec)
+	if err != nil {
+		return nil, fmt.Errorf("learning what files are: %w", err)
+	}
+	return k.open(spec, o, ops)
+}
+
+// open tries plans until one is accepted. Each round that fails names at least one more program that the kernel
+// refuses, so it ends.
+func (k *kernel) open(spec *ebpf.CollectionSpec, o Options, ops fileOperations) (*Tracer, error) {
+	failed := make(map[string]string)
+	for {
+		chosen, missing := k.plan(o, failed)
+		for _, m := range missing {
+			if requiredHook(m.Event) {
+				return nil, noHookError(o.Backend, m)
+			}
+		}
+		before := len(failed)
+		t, err := k.attachPlan(spec, o, ops, chosen, failed)
+		if err == nil {
+			t.hooks = describe(chosen, missing)
+			return t, nil
+		}
+		if len(failed) == before {
+			return nil, err
+		}
+	}
+}
+
+func requiredHook(event string) bool {
+	for _, h := range hookTable() {
+		if h.event == event {
+			return h.required
+		}
+	}
+	return false
+}
+
+func noHookError(forced Family, m Hook) error {
+	hint := "run epwatch doctor to see what this kernel allows"
+	if forced != "" {
+		hint = "leave out --backend to let epwatch choose"
+	}
+	return fmt.Errorf("choosing hooks: no way to see %s events: %s (%s)", m.Event, m.Reason, hint)
+}
+
+// attachPlan loads and attaches one plan. Programs that the kernel refuses are added to failed.
+func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperations, chosen []choice, failed map[string]string) (*Tracer, error) {
+	programs := planned(chosen)
+	only, err := k.configure(spec, o, chosen, programs)
+	if err != nil {
+		return nil, err
+	}
+	coll, err := ebpf.NewCollection(only)
+	if err != nil {
+		blame(only, programs, failed)
+		return nil, fmt.Errorf("loading programs: %w", err)
+	}
+	t := &Tracer{coll: coll}
+	for _, p := range programs {
+		l, err := attach(coll.Programs[p.name], p)
+		if err != nil {
+			failed[p.name] = firstLine(err)
+			t.Close()
+			return nil, fmt.Errorf("attaching %s: %w", p.target, err)
+		}
+		t.links = append(t.links, l)
+	}
+	if err := t.begin(o, ops); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// configure reduces the object to a plan's programs and sets its constants.
+func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice, programs []program) (*ebpf.CollectionSpec, error) {
+	only := spec.Copy()
+	wanted := make(map[string]bool, len(programs))
+	for _, p := range programs {
+		wanted[p.name] = true
+	}
+	for name := range only.Programs {
+		if !wanted[name] {
+			delete(only.Programs, name)
+		}
+	}
+	size := bufferSize(o.Buffer)
+	only.Maps[epwatchMapEvents].MaxEntries = size
+	constants := map[string]any{
+		epwatchVarFollowChildren: o.Follow,
+		epwatchVarResetReasonArg: k.resetReasonArgument(),
+		epwatchVarWakeBytes:      min(size/8, 64<<10),
+	}
+	if w := wayOf(chosen, "wakeup"); w != nil && w.walks {
+		constants[epwatchVarEpPollCallbackAddr] = k.symbols["ep_poll_callback"]
+	}
+	if w := wayOf(chosen, "recv"); w != nil {
+		constants[epwatchVarRecvDeferred] = w.deferred
+	}
+	if w := wayOf(chosen, "queued"); w != nil {
+		constants[epwatchVarQueuedByReady] = w.family == Tracepoint
+	}
+	for name, value := range constants {
+		if err := only.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("setting %s: %w", name, err)
+		}
+	}
+	return only, nil
+}
+
+func bufferSize(asked int) uint32 {
+	if asked <= 0 {
+		asked = DefaultBuffer
+	}
+	size := uint32(os.Getpagesize())
+	for size < uint32(asked) && size < MaxBuffer {
+		size <<= 1
+	}
+	return size
+}
+
+// blame loads each program alone and notes those that are refused: a collection's error names only the first.
+func blame(only *ebpf.CollectionSpec, programs []program, failed map[string]string) {
+	for _, p := range programs {
+		alone := only.Copy()
+		for name := range alone.Programs {
+			if name != p.name {
+				delete(alone.Programs, name)
+			}
+		}
+		coll, err := ebpf.NewCollection(alone)
+		if err != nil {
+			failed[p.name] = firstLine(err)
+			continue
+		}
+		coll.Close()
+	}
+}
+
+func attach(p *ebpf.Program, how program) (link.Link, error) {
+	switch how.attach {
+	case attachKprobe:
+		return link.Kprobe(how.target, p, nil)
+	default:
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	}
+}
+
+// begin names the targets and opens the ready flag; nothing was recorded before.
+func (t *Tracer) begin(o Options, ops fileOperations) error {
+	vars := t.coll.Variables
+	if err := vars[epwatchVarSocketFops].Set(ops.socket); err != nil {
+		return fmt.Errorf("configuring programs: %w", err)
+	}
+	if err := vars[epwatchVarEventpollFops].Set(ops.eventpoll); err != nil {
+		return fmt.Errorf("configuring programs: %w", err)
+	}
+	for _, pid := range o.PIDs {
+		if err := t.coll.Maps[epwatchMapTargets].Put(pid, pid); err != nil {
+			return fmt.Errorf("naming process %d as a target: %w", pid, err)
+		}
+	}
+	reader, err := ringbuf.NewReader(t.coll.Maps[epwatchMapEvents])
+	if err != nil {
+		return fmt.Errorf("opening the ring buffer: %w", err)
+	}
+	t.reader = reader
+	if err := vars[epwatchVarReady].Set(uint32(1)); err != nil {
+		return fmt.Errorf("starting programs: %w", err)
+	}
+	return nil
+}
+
+// Hooks returns what was chosen for each event.
+func (t *Tracer) Hooks() []Hook { return t.hooks }
+
+// Read appends the events that have come to dst, waiting a moment when there are none. They are in the order in
+// which the kernel's processors reserved them, which is nearly but not exactly that of their times. It returns io.EOF after
+// Stop, when everything has been handed out.
+func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
+	if t.drained {
+		return dst, io.EOF
+	}
+	stopped := t.stopped.Load()
+	wait := readWait
+	if stopped {
+		wait = 0
+	}
+	t.reader.SetDeadline(time.Now().Add(wait))
+	for n := 0; n < batch; n++ {
+		err := t.reader.ReadInto(&t.record)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if stopped {
+				t.drained = true
+				return t.appendUnreported(dst), nil
+			}
+			return dst, nil
+		case errors.Is(err, ringbuf.ErrClosed):
+			return dst, io.EOF
+		case err != nil:
+			return dst, fmt.Errorf("reading the ring buffer: %w", err)
+		}
+		dst, err = t.decoder.decode(dst, t.record.RawSample)
+		if err != nil {
+			return dst, fmt.Errorf("decoding a record: %w", err)
+		}
+		if t.record.Remaining == 0 && !stopped {
+			return dst, nil
+		}
+	}
+	return dst, nil
+}
+
+// appendUnreported makes an event of each processor's losses that no later record came to carry.
+func (t *Tracer) appendUnreported(dst []event.Event) []event.Event {
+	var perCPU []uint64
+	if t.coll.Maps[epwatchMapDrops].Lookup(uint32(dropUnreported), &perCPU) != nil {
+		return dst
+	}
+	for cpu, n := range perCPU {
+		if n > 0 {
+			dst = append(dst, event.Event{
+				Time: Now(), Kind: event.KindLost, CPU: uint16(cpu), Lost: uint32(n), FD: event.NoFD, EpFD: event.NoFD,
+			})
+		}
+	}
+	return dst
+}
+
+// Stop silences the programs; Read then hands out what is left and ends.
+func (t *Tracer) Stop() {
+	if t.stopped.Load() {
+		return
+	}
+	_ = t.coll.Variables[epwatchVarReady].Set(uint32(0))
+	t.stopped.Store(true)
+}
+
+// Close detaches and frees everything. The kernel does the same when the process dies, however it dies: nothing is
+// pinned.
+func (t *Tracer) Close() error {
+	var errs []error
+	for _, l := range t.links {
+		errs = append(errs, l.Close())
+	}
+	t.links = nil
+	if t.reader != nil {
+		errs = append(errs, t.reader.Close())
+	}
+	t.coll.Close()
+	return errors.Join(errs...)
+}
+
+// Now returns the present on the clock of all events.
+func Now() event.Time {
+	var ts unix.Timespec
+	// CLOCK_MONOTONIC exists on every Linux, so there is no error to report.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return event.Time(ts.Nano())
+}

@@ -1,0 +1,2 @@
+package tracer
+import _ "github.com/epwatch/epwatch/test/vm/plan"
