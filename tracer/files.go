@@ -21,7 +21,7 @@ type fileOperations struct {
 }
 
 // learnFileOperations opens one socket and one epoll instance and asks the kernel how it marks them.
-func learnFileOperations(spec *ebpf.CollectionSpec) (fileOperations, error) {
+func (k *kernel) learnFileOperations(spec *ebpf.CollectionSpec) (fileOperations, error) {
 	var ops fileOperations
 	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -34,7 +34,7 @@ func learnFileOperations(spec *ebpf.CollectionSpec) (fileOperations, error) {
 	}
 	defer unix.Close(epoll)
 
-	files, err := listFiles(spec, uint32(os.Getpid()))
+	files, err := k.listFiles(spec, uint32(os.Getpid()))
 	if err != nil {
 		return ops, err
 	}
@@ -53,7 +53,7 @@ func learnFileOperations(spec *ebpf.CollectionSpec) (fileOperations, error) {
 }
 
 // listFiles returns the open files of one process, by a BPF iterator (since 5.8).
-func listFiles(spec *ebpf.CollectionSpec, pid uint32) ([]epwatchListedFile, error) {
+func (k *kernel) listFiles(spec *ebpf.CollectionSpec, pid uint32) ([]epwatchListedFile, error) {
 	only := spec.Copy()
 	for name := range only.Programs {
 		if name != epwatchProgIterTaskFile {
@@ -69,7 +69,7 @@ func listFiles(spec *ebpf.CollectionSpec, pid uint32) ([]epwatchListedFile, erro
 	if err := only.Variables[epwatchVarListedPid].Set(pid); err != nil {
 		return nil, fmt.Errorf("preparing the file iterator: %w", err)
 	}
-	coll, err := ebpf.NewCollection(only)
+	coll, err := k.load(only)
 	if err != nil {
 		return nil, fmt.Errorf("loading the file iterator: %w", err)
 	}

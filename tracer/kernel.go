@@ -47,6 +47,8 @@ type verdict struct {
 // kernel is what this kernel was found to have. It is filled by inspectKernel and not changed afterwards.
 type kernel struct {
 	types *btf.Spec
+	// cache keeps decoded types between loads; decoding them is most of a load's time.
+	cache *btf.Cache
 
 	// symbols holds those of the functions that the table names, with their addresses; 0 when they are hidden.
 	symbols map[string]uint64
@@ -60,14 +62,15 @@ type kernel struct {
 var ErrNoBTF = errors.New("this kernel has no BTF (needs CONFIG_DEBUG_INFO_BTF)")
 
 func inspectKernel() (*kernel, error) {
-	types, err := btf.LoadKernelSpec()
+	cache := btf.NewCache()
+	types, err := cache.Kernel()
 	if err != nil {
 		if _, statErr := os.Stat("/sys/kernel/btf/vmlinux"); errors.Is(statErr, os.ErrNotExist) {
 			return nil, ErrNoBTF
 		}
 		return nil, fmt.Errorf("reading the kernel's types: %w", err)
 	}
-	k := &kernel{types: types, families: make(map[Family]verdict)}
+	k := &kernel{types: types, cache: cache, families: make(map[Family]verdict)}
 	k.readSymbols()
 	k.families[Fentry] = k.tryFentry()
 	k.families[Kprobe] = tryKprobe()
@@ -114,25 +117,30 @@ func (k *kernel) readSymbols() {
 	k.symbolsKnown = lines.Err() == nil
 }
 
+// load loads a collection with the kernel's types as already decoded.
+func (k *kernel) load(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: k.cache})
+}
+
 // tryFentry loads a program that does nothing; where trampolines are refused, it is here that they are.
 func (k *kernel) tryFentry() verdict {
-	return tryLoad(&ebpf.ProgramSpec{
+	return k.tryLoad(&ebpf.ProgramSpec{
 		Name: "epwatch_try", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "tcp_close",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}, License: "Dual BSD/GPL",
 	}, "fentry programs")
 }
 
 func (k *kernel) tryTracepoint() verdict {
-	return tryLoad(&ebpf.ProgramSpec{
+	return k.tryLoad(&ebpf.ProgramSpec{
 		Name: "epwatch_try", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sys_enter",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}, License: "Dual BSD/GPL",
 	}, "tracepoint programs")
 }
 
-func tryLoad(spec *ebpf.ProgramSpec, what string) verdict {
-	p, err := ebpf.NewProgram(spec)
+func (k *kernel) tryLoad(spec *ebpf.ProgramSpec, what string) verdict {
+	coll, err := k.load(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{spec.Name: spec}})
 	if err == nil {
-		p.Close()
+		coll.Close()
 		return verdict{answer: Yes}
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {

@@ -39,10 +39,7 @@ func observe(t testing.TB, name string, o Options) ([]event.Event, []string, *Tr
 	// Ends the workload on every path out of here.
 	t.Cleanup(func() { gate.Close(); cmd.Process.Kill() })
 	o.PIDs = []uint32{uint32(cmd.Process.Pid)}
-	tr, err := Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr := open(t, o)
 	t.Cleanup(func() {
 		if err := tr.Close(); err != nil {
 			t.Error(err)
@@ -293,10 +290,7 @@ func TestNothingIsLeft(t *testing.T) {
 	needPrivileges(t)
 	before := openFiles(t)
 	for range 3 {
-		tr, err := Open(Options{PIDs: []uint32{1}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		tr := open(t, Options{PIDs: []uint32{1}})
 		tr.Stop()
 		if err := tr.Close(); err != nil {
 			t.Fatal(err)
@@ -364,10 +358,7 @@ func ownPrograms(t *testing.T) []string {
 // TestIdleIsQuiet observes a process that does nothing and expects next to nothing.
 func TestIdleIsQuiet(t *testing.T) {
 	needPrivileges(t)
-	tr, err := Open(Options{PIDs: []uint32{1}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr := open(t, Options{PIDs: []uint32{1}})
 	defer tr.Close()
 	var before, after unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
@@ -375,6 +366,7 @@ func TestIdleIsQuiet(t *testing.T) {
 	}
 	var events []event.Event
 	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		var err error
 		if events, err = tr.Read(events[:0]); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf/rlimit"
@@ -40,11 +41,28 @@ func needPrivileges(t testing.TB) {
 	t.Skip(message)
 }
 
+// sharedKernel is what all tests of a run use: decoding the kernel's types takes seconds under emulation.
+var sharedKernel = sync.OnceValues(inspectKernel)
+
+// open is Open with the shared kernel.
+func open(t testing.TB, o Options) *Tracer {
+	t.Helper()
+	k, err := sharedKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := k.open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
 // usableFamilies returns the families that this kernel allows in full, and fails when there is none. A family
 // counts when every required event has a way in it.
 func usableFamilies(t testing.TB) []Family {
 	t.Helper()
-	k, err := inspectKernel()
+	k, err := sharedKernel()
 	if err != nil {
 		t.Fatal(err)
 	}

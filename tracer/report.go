@@ -143,7 +143,7 @@ func (k *kernel) try(spec *ebpf.CollectionSpec, w way, p program) error {
 	for _, m := range only.Maps {
 		m.MaxEntries = min(m.MaxEntries, uint32(max(os.Getpagesize(), 4096)))
 	}
-	coll, err := ebpf.NewCollection(only)
+	coll, err := k.load(only)
 	if err != nil {
 		return err
 	}

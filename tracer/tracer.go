@@ -71,20 +71,20 @@ func Open(o Options) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading programs: %w", err)
 	}
-	spec, err := loadEpwatch()
-	if err != nil {
-		return nil, fmt.Errorf("reading the embedded programs: %w", err)
-	}
-	ops, err := learnFileOperations(spec)
-	if err != nil {
-		return nil, fmt.Errorf("learning what files are: %w", err)
-	}
-	return k.open(spec, o, ops)
+	return k.open(o)
 }
 
 // open tries plans until one is accepted. Each round that fails names at least one more program that the kernel
 // refuses, so it ends.
-func (k *kernel) open(spec *ebpf.CollectionSpec, o Options, ops fileOperations) (*Tracer, error) {
+func (k *kernel) open(o Options) (*Tracer, error) {
+	spec, err := loadEpwatch()
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded programs: %w", err)
+	}
+	ops, err := k.learnFileOperations(spec)
+	if err != nil {
+		return nil, fmt.Errorf("learning what files are: %w", err)
+	}
 	failed := make(map[string]string)
 	for {
 		chosen, missing := k.plan(o, failed)
@@ -129,9 +129,9 @@ func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperat
 	if err != nil {
 		return nil, err
 	}
-	coll, err := ebpf.NewCollection(only)
+	coll, err := k.load(only)
 	if err != nil {
-		blame(only, programs, failed)
+		k.blame(only, programs, failed)
 		return nil, fmt.Errorf("loading programs: %w", err)
 	}
 	t := &Tracer{coll: coll}
@@ -199,7 +199,7 @@ func bufferSize(asked int) uint32 {
 }
 
 // blame loads each program alone and notes those that are refused: a collection's error names only the first.
-func blame(only *ebpf.CollectionSpec, programs []program, failed map[string]string) {
+func (k *kernel) blame(only *ebpf.CollectionSpec, programs []program, failed map[string]string) {
 	for _, p := range programs {
 		alone := only.Copy()
 		for name := range alone.Programs {
@@ -207,7 +207,7 @@ func blame(only *ebpf.CollectionSpec, programs []program, failed map[string]stri
 				delete(alone.Programs, name)
 			}
 		}
-		coll, err := ebpf.NewCollection(alone)
+		coll, err := k.load(alone)
 		if err != nil {
 			failed[p.name] = firstLine(err)
 			continue

@@ -1,2 +1,0 @@
-package tracer
-import _ "github.com/epwatch/epwatch/test/vm/plan"
