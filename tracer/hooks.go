@@ -76,7 +76,7 @@ func hookTable() []hook {
 		{event: "woken", ways: []way{
 			{family: Fentry, programs: []program{fentry("ep_autoremove_wake_function")}},
 			{family: Kprobe, programs: []program{kprobe("ep_autoremove_wake_function")}, misses: "wakeups that interrupt another probe's program"},
-			{family: Tracepoint, programs: []program{tp("sched_waking")}, misses: "why: time-outs and signals wake as well"},
+			{family: Tracepoint, programs: []program{tp("sched_waking")}, misses: "why a thread woke (time-outs and signals wake as well)"},
 		}},
 		{event: "recv", required: true, ways: []way{
 			{family: Fentry, programs: []program{fexit("inet_recvmsg"), fexit("inet6_recvmsg")}, extra: []program{fexit("tcp_splice_read")}},

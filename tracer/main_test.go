@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/cilium/ebpf/rlimit"
 )
 
 // workloadVariable makes this test binary play the observed program instead of running tests.
@@ -29,9 +27,7 @@ func needPrivileges(t testing.TB) {
 	t.Helper()
 	missing := missingCapabilities()
 	if len(missing) == 0 {
-		if err := rlimit.RemoveMemlock(); err != nil {
-			t.Fatal(err)
-		}
+		raiseLockedMemory()
 		return
 	}
 	message := "needs " + strings.Join(missing, " and ")

@@ -16,7 +16,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/epwatch/epwatch/internal/event"
@@ -63,15 +62,19 @@ func Open(o Options) (*Tracer, error) {
 	if missing := missingCapabilities(); len(missing) > 0 {
 		return nil, fmt.Errorf("loading programs: %w (needs %s, or root)", unix.EPERM, strings.Join(missing, " and "))
 	}
-	// Kernels before 5.11 charge maps to this limit; later ones do not, and then it is left alone.
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("raising the limit on locked memory: %w (needs CAP_SYS_RESOURCE on kernels before 5.11)", err)
-	}
+	raiseLockedMemory()
 	k, err := inspectKernel()
 	if err != nil {
 		return nil, fmt.Errorf("loading programs: %w", err)
 	}
 	return k.open(o)
+}
+
+// raiseLockedMemory lifts the limit that kernels before 5.11 charge maps to. Later kernels do not look at it, so it is
+// no error where it cannot be raised. (The library's own function probes the kernel as soon as it is linked, in every
+// command, and brings up the runtime's poller: an epoll instance that would stand in every trace of our own servers.)
+func raiseLockedMemory() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
 // open tries plans until one is accepted. Each round that fails names at least one more program that the kernel
