@@ -1,0 +1,107 @@
+package sockdiag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+)
+
+const (
+	netlinkSockDiag  = 4  // NETLINK_SOCK_DIAG
+	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY
+
+	// A dump that sockets came and went under may miss some; the kernel says so, and asking again helps.
+	attempts = 4
+)
+
+// errInterrupted: sockets came and went during a dump.
+var errInterrupted = errors.New("the list changed while it was read")
+
+// Diag lists by netlink only. The error wraps ErrNoDiag where this kernel cannot.
+func Diag(ctx context.Context, f Filter) ([]Socket, error) {
+	socks, err := diag(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("listing sockets by sock_diag: %w", err)
+	}
+	return sorted(socks), nil
+}
+
+func diag(ctx context.Context, f Filter) ([]Socket, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	conn, err := netlink.Dial(netlinkSockDiag, &netlink.Config{NetNS: f.NetNS})
+	if err != nil {
+		return nil, explain(ctx, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	for range attempts {
+		var socks []Socket
+		if socks, err = dump(conn, f); !errors.Is(err, errInterrupted) {
+			return socks, explain(ctx, err)
+		}
+	}
+	return nil, err
+}
+
+func dump(conn *netlink.Conn, f Filter) ([]Socket, error) {
+	var socks []Socket
+	seen := make(map[uint64]bool) // a connection to its own port answers both requests
+	for i, r := range requests(f) {
+		answers, err := conn.Execute(netlink.Message{
+			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
+			Data:   r.encode(),
+		})
+		if err != nil {
+			if r.family == IPv6 && errors.Is(err, syscall.ENOENT) && i > 0 {
+				break // a kernel without IPv6
+			}
+			return nil, err
+		}
+		for _, m := range answers {
+			if m.Header.Flags&netlink.DumpInterrupted != 0 {
+				return nil, errInterrupted
+			}
+			s, err := decode(m.Data)
+			if err != nil {
+				return nil, err
+			}
+			if !seen[s.Cookie] {
+				seen[s.Cookie] = true
+				socks = append(socks, s)
+			}
+		}
+	}
+	return socks, nil
+}
+
+// requests lets the kernel filter by port: a request's ports must both match, so a port at either end takes two.
+func requests(f Filter) []request {
+	if f.Port == 0 {
+		return []request{{family: IPv4}, {family: IPv6}}
+	}
+	return []request{
+		{family: IPv4, local: f.Port}, {family: IPv4, peer: f.Port},
+		{family: IPv6, local: f.Port}, {family: IPv6, peer: f.Port},
+	}
+}
+
+// explain says what an error of the kernel means here: EPROTONOSUPPORT when it has no sock_diag at all, ENOENT when
+// it has none for TCP.
+func explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, syscall.EPROTONOSUPPORT), errors.Is(err, syscall.ENOENT):
+		return ErrNoDiag
+	default:
+		return err
+	}
+}
