@@ -131,8 +131,7 @@ static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 p
 {
 	switch (c->call) {
 	case CALL_EPOLL_CREATE:
-	case CALL_EPOLL_CREATE1:
-		return 1;
+	case CALL_EPOLL_CREATE1: return 1;
 	case CALL_EPOLL_CTL:
 		c->epfd = a[0];
 		c->op = a[1];
@@ -165,9 +164,7 @@ static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 p
 	case CALL_SENDFILE:
 		/* sendfile(out, in): the socket is the written side. */
 		break;
-	case CALL_SHUTDOWN:
-		c->op = a[1];
-		break;
+	case CALL_SHUTDOWN: c->op = a[1]; break;
 	}
 	name_file(c, a[0]);
 	return is_interesting(c);

@@ -150,8 +150,8 @@ int BPF_PROG(tp_tcp_rcv_space_adjust, struct sock *sk)
 /* Connections: queued, changing state, reset, closed, gone. */
 
 SEC("fexit/inet_csk_complete_hashdance")
-int BPF_PROG(fexit_inet_csk_complete_hashdance, struct sock *sk, struct sock *child, void *req,
-	     bool own_req, struct sock *ret)
+int BPF_PROG(fexit_inet_csk_complete_hashdance, struct sock *sk, struct sock *child, void *req, bool own_req,
+	     struct sock *ret)
 {
 	/* NULL: the queue was full, or another CPU was first. */
 	return ret ? connection_queued(sk, child) : 0;

@@ -105,8 +105,8 @@ enum reset_reason {
 
 /* Every record begins with this. */
 struct event_header {
-	__u64 ts;   /* CLOCK_MONOTONIC ns */
-	__u32 pid;  /* tgid, 0 = the context says nothing */
+	__u64 ts;  /* CLOCK_MONOTONIC ns */
+	__u32 pid; /* tgid, 0 = the context says nothing */
 	__u32 tid;
 	__u16 kind; /* enum event_kind */
 	__u16 cpu;
@@ -126,13 +126,13 @@ struct call_event {
 	__u32 events; /* mask; wait-enter: maxevents */
 	__u32 key;    /* wakeup: poll key; reset: enum reset_reason; signal: number */
 	__u32 unread;
-	__u16 flags;  /* enum event_flag */
-	__u8 call;    /* enum call_id */
-	__u8 op;      /* epoll_ctl operation, shutdown direction */
+	__u16 flags; /* enum event_flag */
+	__u8 call;   /* enum call_id */
+	__u8 op;     /* epoll_ctl operation, shutdown direction */
 	/* 64 */
-	__u64 file;   /* struct file * */
-	__u64 sock;   /* struct sock * */
-	__u64 start;  /* entry of the call, 0 = no length */
+	__u64 file;  /* struct file * */
+	__u64 sock;  /* struct sock * */
+	__u64 start; /* entry of the call, 0 = no length */
 	__s64 ret;
 };
 
@@ -140,8 +140,8 @@ struct call_event {
 struct sock_event {
 	struct event_header h;
 	__u64 sock;
-	__u64 file;      /* 0 = not known */
-	__u8 local[16];  /* IPv4 in the first four bytes */
+	__u64 file;     /* 0 = not known */
+	__u8 local[16]; /* IPv4 in the first four bytes */
 	__u8 peer[16];
 	__u16 local_port;
 	__u16 peer_port;
@@ -149,10 +149,10 @@ struct sock_event {
 	__u8 old_state;
 	__u8 new_state;
 	__u32 unread;
-	__s32 fd;        /* -1 = not known */
+	__s32 fd; /* -1 = not known */
 	__u16 flags;
 	__u16 protocol;
-	__u32 netns;     /* inode number of the network namespace */
+	__u32 netns; /* inode number of the network namespace */
 };
 
 /* One TCP segment, headers only. */

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 // needPrivileges skips where programs cannot be loaded, unless EPWATCH_REQUIRE says that this machine must.
 func needPrivileges(t testing.TB) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("observes the kernel for real")
+	}
 	missing := missingCapabilities()
 	if len(missing) == 0 {
 		raiseLockedMemory()
