@@ -2,6 +2,8 @@ package tracer
 
 import (
 	"fmt"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +25,7 @@ func neededCapabilities() []capability {
 func usefulCapabilities() []capability {
 	return []capability{
 		{"CAP_SYSLOG", unix.CAP_SYSLOG, "kernel addresses for the tracepoint family"},
+		{"CAP_SYS_RESOURCE", unix.CAP_SYS_RESOURCE, "locked memory on kernels before 5.11"},
 		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, "descriptors of other users' processes"},
 	}
 }
@@ -43,7 +46,10 @@ func holds(c capability) Answer {
 		return Unknown
 	}
 	// CAP_SYS_ADMIN holds all that was split off from it (capabilities(7)).
-	if held&(1<<c.bit) != 0 || (c.bit != unix.CAP_SYS_PTRACE && held&(1<<unix.CAP_SYS_ADMIN) != 0) {
+	if held&(1<<c.bit) != 0 {
+		return Yes
+	}
+	if splitFromAdmin := c.bit == unix.CAP_BPF || c.bit == unix.CAP_PERFMON || c.bit == unix.CAP_SYSLOG; splitFromAdmin && held&(1<<unix.CAP_SYS_ADMIN) != 0 {
 		return Yes
 	}
 	return No
@@ -58,4 +64,33 @@ func missingCapabilities() []string {
 		}
 	}
 	return names
+}
+
+// DropPrivileges gives up, in every thread and for good, the capabilities that an open Tracer does not need any more.
+// What stays: CAP_BPF to read counters, CAP_SYS_PTRACE to read the descriptors of observed processes, CAP_KILL to
+// signal one's own children. It fails with ENOTSUP in a binary that links C code, whose threads Go does not know.
+func DropPrivileges() error {
+	const keep = 1<<unix.CAP_BPF | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_KILL
+	held, err := effectiveCapabilities()
+	if err != nil {
+		return err
+	}
+	if err := limitCapabilities(held & keep); err != nil {
+		return fmt.Errorf("dropping privileges: %w", err)
+	}
+	return nil
+}
+
+// limitCapabilities makes set the effective and permitted capabilities of every thread.
+func limitCapabilities(set uint64) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{
+		{Effective: uint32(set), Permitted: uint32(set)},
+		{Effective: uint32(set >> 32), Permitted: uint32(set >> 32)},
+	}
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }

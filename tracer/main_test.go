@@ -33,11 +33,16 @@ func needPrivileges(t testing.TB) {
 		raiseLockedMemory()
 		return
 	}
-	message := "needs " + strings.Join(missing, " and ")
+	skip(t, "needs "+strings.Join(missing, " and "))
+}
+
+// skip skips, unless EPWATCH_REQUIRE says that this machine must do what is missing.
+func skip(t testing.TB, reason string) {
+	t.Helper()
 	if strings.Contains(os.Getenv("EPWATCH_REQUIRE"), "host") || os.Getenv("EPWATCH_VM") != "" {
-		t.Fatal(message)
+		t.Fatal(reason)
 	}
-	t.Skip(message)
+	t.Skip(reason)
 }
 
 // sharedKernel is what all tests of a run use: decoding the kernel's types takes seconds under emulation.

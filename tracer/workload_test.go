@@ -35,9 +35,8 @@ func runWorkload(name string) error {
 		return playRounds(unix.AF_INET, n)
 	case "tour":
 		return playTour()
-	case "idle":
-		time.Sleep(time.Hour)
-		return nil
+	case "privileges":
+		return playPrivileges()
 	default:
 		return fmt.Errorf("no workload is called %s", name)
 	}
