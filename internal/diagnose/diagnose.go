@@ -1,0 +1,159 @@
+// Package diagnose judges a timeline: it holds the checks and the findings they make. It never changes the
+// timeline, never guesses across lost records, and would rather be silent than accuse a healthy program.
+package diagnose
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/epwatch/epwatch/internal/event"
+	"github.com/epwatch/epwatch/internal/timeline"
+)
+
+// Severity says how bad a finding is.
+type Severity string
+
+// The severities. A finding of SeverityInfo accuses nobody.
+const (
+	SeverityInfo    Severity = "info"
+	SeverityWarning Severity = "warning"
+	SeverityError   Severity = "error"
+)
+
+// Outcome says how a finding ended.
+type Outcome string
+
+// The outcomes. OutcomeUnknown stands where records were lost before the end was seen.
+const (
+	OutcomeUnknown     Outcome = ""
+	OutcomeOngoing     Outcome = "ongoing"
+	OutcomeRescued     Outcome = "rescued"      // only new input woke it
+	OutcomeLost        Outcome = "lost"         // closed with input unread
+	OutcomeSelfResumed Outcome = "self-resumed" // the program went on by itself: held back, not forgotten
+)
+
+// Result is what a check says about a whole observation.
+type Result string
+
+// The results.
+const (
+	Found       Result = "found"
+	Clean       Result = "clean"
+	UnknownNow  Result = "unknown"
+	maxEvidence        = 10
+)
+
+// Doc explains a check to people.
+type Doc struct {
+	Symptom    string   // what is seen from outside
+	Mechanism  string   // what the kernel does, and why that leads there
+	Proof      string   // which events prove it
+	Blind      string   // what the check cannot see
+	Repair     string   // what to change
+	References []string // manual pages and kernel functions
+	DependsOn  []string // checks whose findings on the same file are the root of this one
+}
+
+// Check is one thing to look for. Code is a contract and never reused.
+type Check struct {
+	Code  string
+	Title string
+	Doc   Doc
+	New   func(*Context) Rule
+}
+
+// Checks returns all checks, causes before their followers.
+func Checks() []Check {
+	return []Check{etUnread(), oneshotDisarmed(), closeWait(), resetOnClose()}
+}
+
+// Rule is a check at work on one timeline.
+type Rule interface {
+	// Expire is told the time before anything that happens then changes the timeline: what had to happen earlier did
+	// not.
+	Expire(now event.Time)
+	// Observe is shown each event, after the timeline took it in.
+	Observe(ev *event.Event)
+	// Finish is told that no event follows.
+	Finish(end event.Time)
+}
+
+// Finding is what a check found. The engine changes it while the story goes on; the pointer is its identity.
+type Finding struct {
+	Check    string
+	Severity Severity
+	Outcome  Outcome
+	PID, TID uint32
+	Comm     string
+	FD, EpFD int32 // NoFD when not known
+	File     event.FileID
+	Epoll    event.EpollID
+
+	Local, Peer netip.AddrPort
+	Start       event.Time
+	End         event.Time // 0 while it is not over
+	Unread      uint32     // bytes, without the FIN
+	Message     string
+	Evidence    []uint64 // sequence numbers of the events that prove it
+	Fix         string
+	Root        string // code of the finding on the same file that explains this one
+
+	made event.Time // when it was reported first
+	fact bool       // the kernel's own word: no loss elsewhere can make it wrong
+}
+
+// Thresholds are how long a state must last before a check speaks. Zero means the default.
+type Thresholds struct {
+	ETUnread        time.Duration // default 500 ms
+	OneshotDisarmed time.Duration // default 500 ms
+	CloseWait       time.Duration // default 5 s
+}
+
+func (t Thresholds) withDefaults() Thresholds {
+	set := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	set(&t.ETUnread, 500*time.Millisecond)
+	set(&t.OneshotDisarmed, 500*time.Millisecond)
+	set(&t.CloseWait, 5*time.Second)
+	return t
+}
+
+// Options configure an Engine.
+type Options struct {
+	Thresholds Thresholds
+	// Only are the codes of the checks to run; empty means all.
+	Only []string
+	// Report is called when a finding is made, and again with the same pointer each time it changes. May be nil.
+	Report func(*Finding)
+	// Missing gives, by check, why this observation cannot show what the check needs.
+	Missing map[string]string
+	// Comm names a process. May be nil.
+	Comm func(pid uint32) string
+}
+
+// Verdict is what a check says in the end, with the reason where there is one to give.
+type Verdict struct {
+	Check  string
+	Result Result
+	Reason string
+}
+
+// Context is what a rule works with.
+type Context struct {
+	Timeline   *timeline.Timeline
+	Thresholds Thresholds
+
+	engine *Engine
+	check  *Check
+	doubt  string
+}
+
+// Unknown says that something could not be judged, so that the check must not call the observation clean.
+func (c *Context) Unknown(reason string) {
+	if c.doubt == "" {
+		c.doubt = reason
+	}
+}

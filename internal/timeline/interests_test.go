@@ -1,0 +1,149 @@
+package timeline
+
+import (
+	"testing"
+	"time"
+
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+func TestDeliveryFindsItsFile(t *testing.T) {
+	s, f, i := connected(t, etMask)
+	s.enter()
+	s.wakeup(20, etMask, 0)
+	s.deliver(event.In, 5)
+	ev := s.seen[len(s.seen)-1]
+	if ev.File != f.ID || ev.FD != 5 || ev.Sock != f.Sock.ID || ev.Epoll != i.Epoll.ID {
+		t.Errorf("the delivery names file %d, fd %d, socket %d", ev.File, ev.FD, ev.Sock)
+	}
+	if i.LastDelivery.Seq != ev.Seq || i.Delivered != event.In || i.Deliverer == nil {
+		t.Errorf("the item does not know its delivery: %+v", i)
+	}
+}
+
+func TestItemsWithTheSameDataAreNotGuessed(t *testing.T) {
+	s, _, i := connected(t, etMask)
+	s.accept(6, 0xf9, 0x59)
+	s.play(event.Event{Kind: event.KindEpollCtl, Op: event.CtlAdd, EpFD: 4, EpollAddr: epollAddr, FD: 6, FileAddr: 0xf9, Events: etMask, Data: 5})
+	s.enter()
+	s.deliver(event.In, 5)
+	ev := s.seen[len(s.seen)-1]
+	if !ev.Has(event.Ambiguous) || ev.File != 0 || ev.FD != event.NoFD {
+		t.Errorf("the delivery is %+v, want it ambiguous and without a file", ev)
+	}
+	if i.Told() || i.Due() != Unknown {
+		t.Errorf("told %v, due %v: it is not known which item it was", i.Told(), i.Due())
+	}
+	// With one of them gone the other is known again.
+	s.ctl(event.CtlDel, 6, 0xf9, 0x59, 0)
+	s.enter()
+	s.deliver(event.In, 5)
+	if ev := s.seen[len(s.seen)-1]; ev.Has(event.Ambiguous) || ev.FD != 5 {
+		t.Errorf("after the DEL the delivery is %+v", ev)
+	}
+}
+
+func TestOneShotArms(t *testing.T) {
+	mask := etMask | event.OneShot
+	s, _, i := connected(t, mask)
+	want := func(what string, v Tri) {
+		t.Helper()
+		if got := i.Armed(); got != v {
+			t.Errorf("%s: armed is %v, want %v", what, got, v)
+		}
+	}
+	want("after ADD", Yes)
+	s.enter()
+	s.wakeup(20, mask, 0)
+	s.deliver(event.In, 5)
+	want("after the delivery", No)
+	s.wakeup(27, event.ET|event.OneShot, event.Disarmed)
+	want("after an ignored wakeup", No)
+	if i.Due() != No {
+		t.Errorf("a wakeup that the kernel ignored has made the item due: %v", i.Due())
+	}
+	s.ctl(event.CtlMod, 5, connFile, connSock, mask)
+	want("after MOD", Yes)
+	if i.Due() != Yes {
+		t.Errorf("27 bytes are unread at the MOD, due is %v", i.Due())
+	}
+	if !i.Wants(event.RdHup) {
+		t.Errorf("the mask has become %v", i.Mask)
+	}
+}
+
+func TestItemWithoutOneShotIsAlwaysArmed(t *testing.T) {
+	s, _, i := connected(t, etMask)
+	s.enter()
+	s.wakeup(20, etMask, 0)
+	s.deliver(event.In, 5)
+	if i.Armed() != Yes {
+		t.Errorf("armed is %v, want yes", i.Armed())
+	}
+}
+
+func TestDisarmedItemFromBeforeTheTrace(t *testing.T) {
+	s := newScript(t)
+	s.wakeup(7, event.ET|event.OneShot, event.Disarmed)
+	i := s.tl.Subject().Interest
+	if i == nil || i.Armed() != No || i.Told() || i.Added.Seq != 0 {
+		t.Errorf("the item is %+v, want known as disarmed and nothing else", i)
+	}
+}
+
+func TestDue(t *testing.T) {
+	s, _, i := connected(t, etMask)
+	want := func(what string, v Tri) {
+		t.Helper()
+		if got := i.Due(); got != v {
+			t.Errorf("%s: due is %v, want %v", what, got, v)
+		}
+	}
+	s.enter()
+	s.wakeup(20, etMask, event.Filtered)
+	want("after a filtered wakeup", No)
+	s.wakeup(20, etMask, 0)
+	want("after a wakeup", Yes)
+	s.wakeup(24, etMask, event.Coalesced)
+	s.deliver(event.In, 5)
+	want("after the delivery", No)
+
+	s.wakeup(30, etMask, 0)
+	s.enter()
+	want("when the wait that will deliver begins", Yes)
+	s.wakeup(40, etMask, 0) // the item was harvested between the two, and is on the list again
+	s.deliver(event.In, 5)
+	want("after a second queueing within the wait", Yes)
+
+	s.enter()
+	s.deliver(event.In)
+	want("after a wait that came back without it", No)
+
+	s.wakeup(50, etMask, 0)
+	want("after a new wakeup", Yes)
+	s.enter()
+	if got := i.DueAt(s.now.Add(time.Second)); got != No {
+		t.Errorf("a wait sleeps for a second: due is %v, want no", got)
+	}
+	s.deliver(event.In, 5)
+}
+
+func TestLevelTriggeredItemStaysDue(t *testing.T) {
+	mask := event.In | event.RdHup
+	s, _, i := connected(t, mask)
+	s.enter()
+	s.wakeup(20, mask, 0)
+	s.deliver(event.In, 5)
+	if i.Due() != Yes {
+		t.Errorf("after its delivery a level-triggered item is due: %v, want yes", i.Due())
+	}
+}
+
+func TestFailedCtlChangesNothing(t *testing.T) {
+	s, _, i := connected(t, etMask)
+	s.play(event.Event{Kind: event.KindEpollCtl, Op: event.CtlMod, EpFD: 4, EpollAddr: epollAddr, FD: 5, FileAddr: connFile,
+		Events: event.Out, Data: 99, Ret: -2})
+	if i.Mask != etMask || i.Data != 5 {
+		t.Errorf("a MOD that failed has made the item %v, data %d", i.Mask, i.Data)
+	}
+}
