@@ -136,7 +136,7 @@ func TestHowItEnds(t *testing.T) {
 				s.end(t, syscall.SIGINT)
 			}
 			n, err := c.Read(make([]byte, 64))
-			if want := resets[v.Name]; errors.Is(err, unix.ECONNRESET) != want || (err == io.EOF) == want {
+			if want := resets[v.Name]; errors.Is(err, unix.ECONNRESET) != want || errors.Is(err, io.EOF) == want {
 				t.Errorf("the client read %d bytes, then %v", n, err)
 			}
 		})

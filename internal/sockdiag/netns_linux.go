@@ -1,6 +1,7 @@
 package sockdiag
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -26,7 +27,7 @@ func inNetNS(fd int, do func() error) error {
 }
 
 func setnsHint(err error) string {
-	if err == unix.EPERM {
+	if errors.Is(err, unix.EPERM) {
 		return " (needs CAP_SYS_ADMIN)"
 	}
 	return ""

@@ -216,7 +216,7 @@ func (t *Timeline) snapshot(ev *event.Event) {
 func (t *Timeline) snapshotFile(ev *event.Event) *File {
 	f := t.files[ev.FileAddr]
 	if ev.FileAddr != 0 && f != nil && f.Ended {
-		f = t.newFile(ev.PID, ev.FileAddr, ev.Time)
+		t.newFile(ev.PID, ev.FileAddr, ev.Time)
 	}
 	return t.useFile(ev.PID, ev.FD, ev.FileAddr, ev.SockAddr, ev.Time)
 }
