@@ -1,0 +1,51 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/epwatch/epwatch/server"
+)
+
+func newList() *cobra.Command {
+	format := formatText
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the documented servers that trace, serve and client know",
+		Example: `  epwatch list
+  epwatch list --format json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format == formatJSON {
+				return listJSON(cmd)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, v := range server.Variants() {
+				fmt.Fprintf(w, "%s\t%s\n", v.Name, v.Teaches)
+			}
+			return w.Flush()
+		},
+	}
+	addFormat(cmd, &format)
+	return cmd
+}
+
+func listJSON(cmd *cobra.Command) error {
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	for _, v := range server.Variants() {
+		line := struct {
+			Type    string `json:"type"`
+			Name    string `json:"name"`
+			Title   string `json:"title"`
+			Teaches string `json:"teaches"`
+			Mask    string `json:"mask"`
+		}{"variant", v.Name, v.Title, v.Teaches, v.Mask.String()}
+		if err := enc.Encode(line); err != nil {
+			return fmt.Errorf("listing the variants: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/epwatch/epwatch/internal/render"
+)
+
+// outputFlags say where an observation goes and in which form.
+type outputFlags struct {
+	format  choice
+	file    string
+	quiet   bool
+	noColor bool
+}
+
+func (f *outputFlags) add(cmd *cobra.Command) {
+	f.format = formatText
+	addFormat(cmd, &f.format)
+	cmd.Flags().StringVarP(&f.file, "output", "o", "", "write to this `FILE` instead of standard output")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show findings and the summary only")
+	cmd.Flags().BoolVar(&f.noColor, "no-color", false, "no colours, also on a terminal (as with NO_COLOR set)")
+}
+
+// output is an open destination.
+type output struct {
+	printer render.Printer
+	to      *os.File
+	file    *os.File // to be closed; nil for standard output
+}
+
+func (f *outputFlags) open() (*output, error) {
+	o := &output{to: os.Stdout}
+	if f.file != "" {
+		file, err := os.Create(f.file)
+		if err != nil {
+			return nil, fmt.Errorf("opening the output: %s: %w", f.file, cause(err))
+		}
+		o.file, o.to = file, file
+	}
+	p, err := render.New(o.to, render.Options{
+		Format: render.Format(f.format), Quiet: f.quiet, Color: !f.noColor && wantsColor(o.to),
+	})
+	o.printer = p
+	return o, err
+}
+
+func wantsColor(to *os.File) bool {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(to.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// flush writes what is held back. It also notices a reader that went away while there is nothing to write, because a quiet
+// observation would go on for nobody.
+func (o *output) flush() error {
+	if err := o.printer.Flush(); err != nil {
+		return err
+	}
+	fds := []unix.PollFd{{Fd: int32(o.to.Fd())}}
+	if n, err := unix.Poll(fds, 0); err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0 {
+		return syscall.EPIPE
+	}
+	return nil
+}
+
+// cause takes the errno out of a path error, whose words would stand there twice.
+func cause(err error) error {
+	if p := (*os.PathError)(nil); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// finish writes what is held back and says what became of the output. A reader that went away needs no message:
+// whoever closed the pipe knows.
+func (o *output) finish() error {
+	err := o.flush()
+	if o.file != nil {
+		if closed := o.file.Close(); err == nil {
+			err = closed
+		}
+		o.file = nil
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE):
+		return &statusError{status: exitFailed}
+	default:
+		return fmt.Errorf("writing the output: %w", cause(err))
+	}
+}
+
+func (o *output) close() {
+	if o.file != nil {
+		_ = o.file.Close()
+	}
+}

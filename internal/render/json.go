@@ -1,0 +1,274 @@
+package render
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/epwatch/epwatch/internal/diagnose"
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+// jsonLines writes one object a line. All times are nanoseconds: points are on CLOCK_MONOTONIC, and meta.clock ties
+// them to the wall clock. A field that is not there is not known.
+type jsonLines struct {
+	out *bufio.Writer
+	enc *json.Encoder
+	buf []byte
+	err error
+
+	ids  map[*diagnose.Finding]int
+	last map[*diagnose.Finding]string
+}
+
+func newJSON(w io.Writer) *jsonLines {
+	out := bufio.NewWriter(w)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return &jsonLines{out: out, enc: enc, ids: map[*diagnose.Finding]int{}, last: map[*diagnose.Finding]string{}}
+}
+
+func (j *jsonLines) put(v any) {
+	if err := j.enc.Encode(v); err != nil && j.err == nil {
+		j.err = err
+	}
+}
+
+type jsonMeta struct {
+	Type      string            `json:"type"`
+	Schema    int               `json:"schema"`
+	Version   string            `json:"version"`
+	Kernel    string            `json:"kernel"`
+	Command   string            `json:"command"`
+	Processes []Process         `json:"processes"`
+	PIDs      []uint32          `json:"pids"`
+	Hooks     []Hook            `json:"hooks"`
+	Missing   map[string]string `json:"missing,omitempty"`
+	Clock     jsonClock         `json:"clock"`
+}
+
+// jsonClock is one moment on both clocks.
+type jsonClock struct {
+	Monotonic int64 `json:"monotonic"`
+	Realtime  int64 `json:"realtime"`
+}
+
+func (j *jsonLines) Meta(m *Meta) {
+	pids := []uint32{}
+	for _, p := range m.Processes {
+		pids = append(pids, p.PID)
+	}
+	j.put(jsonMeta{
+		Type: "meta", Schema: Schema, Version: m.Version, Kernel: m.Kernel, Command: m.Command,
+		Processes: list(m.Processes), PIDs: pids, Hooks: list(m.Hooks), Missing: m.Missing,
+		Clock: jsonClock{Monotonic: int64(m.Start), Realtime: wallNanoseconds(m.Wall)},
+	})
+}
+
+func wallNanoseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// list makes an empty list of a missing one, so that readers find "[]" and never "null".
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func (j *jsonLines) Event(ev *event.Event) {
+	j.buf = append(event.AppendJSON(j.buf[:0], ev), '\n')
+	if _, err := j.out.Write(j.buf); err != nil && j.err == nil {
+		j.err = err
+	}
+}
+
+type jsonLine struct {
+	Type   string `json:"type"`
+	Time   int64  `json:"ts"`
+	Source string `json:"source"`
+	PID    uint32 `json:"pid,omitempty"`
+	Text   string `json:"text"`
+}
+
+func (j *jsonLines) Line(l *Line) {
+	j.put(jsonLine{Type: "line", Time: int64(l.Time), Source: l.Source, PID: l.PID, Text: l.Text})
+}
+
+// jsonFinding has an id because a finding is written again when it has changed: the last one with an id holds.
+type jsonFinding struct {
+	Type     string   `json:"type"`
+	ID       int      `json:"id"`
+	Time     int64    `json:"ts,omitempty"`
+	Check    string   `json:"check"`
+	Severity string   `json:"severity"`
+	Outcome  string   `json:"outcome,omitempty"`
+	PID      uint32   `json:"pid,omitempty"`
+	TID      uint32   `json:"tid,omitempty"`
+	Comm     string   `json:"comm,omitempty"`
+	FD       *int32   `json:"fd,omitempty"`
+	EpFD     *int32   `json:"epfd,omitempty"`
+	File     uint32   `json:"file,omitempty"`
+	Epoll    uint32   `json:"epoll,omitempty"`
+	Local    string   `json:"local,omitempty"`
+	Peer     string   `json:"peer,omitempty"`
+	Start    int64    `json:"start,omitempty"`
+	End      int64    `json:"end,omitempty"`
+	Unread   uint32   `json:"unread"`
+	Message  string   `json:"message"`
+	Evidence []uint64 `json:"evidence"`
+	Fix      string   `json:"fix,omitempty"`
+	Root     string   `json:"root,omitempty"`
+}
+
+// Finding writes what is new about a finding and stays silent when nothing is.
+func (j *jsonLines) Finding(at event.Time, f *diagnose.Finding) {
+	if j.ids[f] == 0 {
+		j.ids[f] = len(j.ids) + 1
+	}
+	line := jsonFinding{
+		Type: "finding", ID: j.ids[f], Check: f.Check, Severity: string(f.Severity), Outcome: string(f.Outcome),
+		PID: f.PID, TID: f.TID, Comm: f.Comm, FD: known(f.FD), EpFD: known(f.EpFD), File: uint32(f.File),
+		Epoll: uint32(f.Epoll), Local: address(f.Local), Peer: address(f.Peer), Start: int64(f.Start), End: int64(f.End),
+		Unread: f.Unread, Message: f.Message, Evidence: list(f.Evidence), Fix: f.Fix, Root: f.Root,
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		j.err = err
+		return
+	}
+	if j.last[f] == string(b) {
+		return
+	}
+	j.last[f] = string(b)
+	line.Time = int64(at)
+	j.put(line)
+}
+
+func known(fd int32) *int32 {
+	if fd == event.NoFD {
+		return nil
+	}
+	return &fd
+}
+
+func address(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+type jsonClaim struct {
+	Type   string   `json:"type"`
+	ID     string   `json:"id"`
+	Text   string   `json:"text"`
+	Answer Answer   `json:"answer"`
+	Events []uint64 `json:"events"`
+	Why    string   `json:"why,omitempty"`
+}
+
+type jsonTable struct {
+	Type    string       `json:"type"`
+	Moment  string       `json:"moment"`
+	Time    int64        `json:"ts"`
+	Sockets []jsonSocket `json:"sockets"`
+}
+
+type jsonSocket struct {
+	Local     string `json:"local"`
+	Peer      string `json:"peer,omitempty"`
+	State     string `json:"state"`
+	RecvQueue uint32 `json:"recv_queue"`
+	Unread    uint32 `json:"unread"`
+	FIN       bool   `json:"fin"`
+	SendQueue uint32 `json:"send_queue"`
+	PID       uint32 `json:"pid,omitempty"`
+	FD        *int32 `json:"fd,omitempty"`
+	Comm      string `json:"comm,omitempty"`
+}
+
+type jsonJournal struct {
+	Type      string      `json:"type"`
+	Entries   int         `json:"entries"`
+	Receives  int         `json:"receives"`
+	Matched   int         `json:"matched"`
+	Unmatched []Unmatched `json:"unmatched"`
+	Lost      uint64      `json:"lost"`
+}
+
+// Conclude writes the claims, the journal, the tables and last the summary; the findings were written when they were made.
+func (j *jsonLines) Conclude(c *Conclusion) {
+	for _, f := range c.Findings {
+		j.Finding(0, f)
+	}
+	for _, cl := range c.Claims {
+		j.put(jsonClaim{Type: "claim", ID: cl.ID, Text: cl.Text, Answer: cl.Answer, Events: list(cl.Events), Why: cl.Why})
+	}
+	if n := c.Journal; n != nil {
+		j.put(jsonJournal{Type: "journal", Entries: n.Entries, Receives: n.Receives, Matched: n.Matched,
+			Unmatched: list(n.Unmatched), Lost: n.Lost})
+	}
+	for _, t := range c.Tables {
+		j.table(&t)
+	}
+	j.summary(c)
+}
+
+func (j *jsonLines) table(t *Table) {
+	out := jsonTable{Type: "table", Moment: t.Moment, Time: int64(t.Time), Sockets: []jsonSocket{}}
+	for _, s := range t.Sockets {
+		out.Sockets = append(out.Sockets, jsonSocket{
+			Local: address(s.Local), Peer: address(s.Peer), State: s.State.String(), RecvQueue: s.RecvQueue, Unread: s.Unread,
+			FIN: s.FIN, SendQueue: s.SendQueue, PID: s.PID, FD: known(s.FD), Comm: s.Comm,
+		})
+	}
+	j.put(out)
+}
+
+type jsonSummary struct {
+	Type       string            `json:"type"`
+	Duration   int64             `json:"duration"`
+	Events     map[string]uint64 `json:"events"`
+	Lost       uint64            `json:"lost"`
+	LowerBound bool              `json:"lost_is_lower_bound,omitempty"`
+	Missed     uint64            `json:"missed,omitempty"`
+	Reads      uint64            `json:"reads"`
+	Receives   uint64            `json:"receives"`
+	Matched    uint64            `json:"matched"`
+	Unmatched  []Unmatched       `json:"unmatched"`
+	Findings   map[string]int    `json:"findings"`
+	Unknown    []Unknown         `json:"unknown"`
+	Departures []string          `json:"departures,omitempty"`
+	Ended      string            `json:"ended,omitempty"`
+}
+
+func (j *jsonLines) summary(c *Conclusion) {
+	s := &c.Summary
+	events := map[string]uint64{}
+	for k, n := range s.Events {
+		events[k.String()] += n
+	}
+	found := s.Findings
+	if found == nil {
+		found = map[string]int{}
+	}
+	j.put(jsonSummary{
+		Type: "summary", Duration: s.Duration.Nanoseconds(), Events: events, Lost: s.Lost, LowerBound: s.LowerBound,
+		Reads: s.Reads, Receives: s.Receives, Matched: s.Matched, Unmatched: list(s.Unmatched), Findings: found,
+		Unknown: list(s.Unknown), Departures: c.Departures, Ended: s.Ended,
+	})
+}
+
+func (j *jsonLines) Flush() error {
+	if err := j.out.Flush(); err != nil {
+		return err
+	}
+	return j.err
+}

@@ -1,0 +1,195 @@
+// Package render shows an observation to people (text) and to programs (JSON). It receives events in their final
+// order and findings as they are made, and decides nothing: what is not in its input is not in its output.
+package render
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/epwatch/epwatch/internal/diagnose"
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+// Schema is the version of the JSON output. It grows when a field changes its meaning or goes away; new fields
+// and new types of line may come without that.
+const Schema = 1
+
+// Printer shows one observation: Meta first, then events, lines and findings as they come, Conclude last. Methods
+// are for one goroutine, and nothing that is passed in is kept. The first error of the output stays: every later call does nothing
+// and Flush returns it.
+type Printer interface {
+	// Meta says what is observed and how.
+	Meta(*Meta)
+	// Event shows one event of the timeline.
+	Event(*event.Event)
+	// Line shows a line that an observed program printed.
+	Line(*Line)
+	// Finding shows a finding when it is made, and again when it has changed. The time is when that became known.
+	Finding(event.Time, *diagnose.Finding)
+	// Conclude shows what came of it all.
+	Conclude(*Conclusion)
+	// Flush writes what is held back and returns the first error of the output.
+	Flush() error
+}
+
+// Format names a way to show an observation.
+type Format string
+
+// The formats.
+const (
+	FormatText Format = "text"
+	FormatJSON Format = "json"
+)
+
+// Options choose what is shown.
+type Options struct {
+	Format Format // FormatText when empty
+	Color  bool   // text only: emphasis by terminal colours
+	Quiet  bool   // leave out events and printed lines
+}
+
+// New returns a Printer that writes to w. An unknown format is an error.
+func New(w io.Writer, o Options) (Printer, error) {
+	var p Printer
+	switch o.Format {
+	case FormatText, "":
+		p = newText(w, o)
+	case FormatJSON:
+		p = newJSON(w)
+	default:
+		return nil, fmt.Errorf("choosing an output: unknown format %q (text or json)", string(o.Format))
+	}
+	if o.Quiet {
+		p = quiet{p}
+	}
+	return p, nil
+}
+
+// quiet leaves findings and the conclusion.
+type quiet struct{ Printer }
+
+func (quiet) Event(*event.Event) {}
+func (quiet) Line(*Line)         {}
+
+// Meta says what is observed and how.
+type Meta struct {
+	Version   string
+	Kernel    string
+	Command   string // what was asked for, for instance "trace et-partial"
+	Processes []Process
+	Hooks     []Hook
+	Missing   map[string]string // checks that cannot be answered here, and why
+	Start     event.Time        // zero point of the text's times
+	Wall      time.Time         // the same point on the wall clock
+}
+
+// Process names one observed process.
+type Process struct {
+	PID  uint32 `json:"pid"`
+	Comm string `json:"comm,omitempty"`
+}
+
+// Hook says where in the kernel an event is taken.
+type Hook struct {
+	Event    string   `json:"event"`
+	Family   string   `json:"family,omitempty"` // empty when there is no hook
+	Programs []string `json:"programs,omitempty"`
+	Misses   string   `json:"misses,omitempty"` // what cannot be seen this way
+	Reason   string   `json:"reason,omitempty"` // why not a better family, or why none
+}
+
+// Line is one line that a program printed.
+type Line struct {
+	Time   event.Time // when it was read from the program
+	Source string     // "server" or "client"
+	PID    uint32     // 0 when it is epwatch's own process
+	Text   string     // without the line end
+}
+
+// Answer is what became of a claim.
+type Answer string
+
+// The answers.
+const (
+	Shown      Answer = "shown"
+	NotShown   Answer = "not shown"
+	NotReached Answer = "not reached" // the observation ended before
+)
+
+// Claim is something that the observed program must show.
+type Claim struct {
+	ID     string
+	Text   string
+	Answer Answer
+	Events []uint64 // sequence numbers of the events that show it
+	Why    string   // what was seen instead, when it was not shown
+}
+
+// Journal compares the program's own word for what it read with what the kernel handed out.
+type Journal struct {
+	Entries   int // reads that the program wrote down
+	Receives  int // receives that the kernel side saw
+	Matched   int
+	Unmatched []Unmatched
+	Lost      uint64 // records that did not arrive
+}
+
+// Unmatched is one class of entries without their counterpart.
+type Unmatched struct {
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
+}
+
+// Table is the socket table at one moment, as netstat would show it.
+type Table struct {
+	Moment  string
+	Time    event.Time
+	Sockets []Socket
+}
+
+// Socket is one line of a Table.
+type Socket struct {
+	Local, Peer netip.AddrPort
+	State       event.State
+	RecvQueue   uint32 // as netstat shows it: unread bytes, and one for an unread FIN
+	Unread      uint32 // bytes; connections when listening
+	FIN         bool   // the peer's FIN stands in the receive queue
+	SendQueue   uint32
+	PID         uint32 // owner, 0 when nobody holds it
+	FD          int32  // event.NoFD when not known
+	Comm        string
+}
+
+// Conclusion is what came of an observation.
+type Conclusion struct {
+	Claims     []Claim
+	Journal    *Journal // nil when there is none
+	Findings   []*diagnose.Finding
+	Tables     []Table
+	Departures []string // where the outcome differs from what was expected, one plain sentence each
+	Summary    Summary
+}
+
+// Summary is the figures at the end.
+type Summary struct {
+	Duration   time.Duration
+	Events     map[event.Kind]uint64
+	Lost       uint64
+	LowerBound bool   // the kernel does not count the program runs that it skips, so more may be missing
+	Missed     uint64 // program runs that the kernel skipped, of any process
+	Reads      uint64
+	Receives   uint64
+	Matched    uint64
+	Unmatched  []Unmatched
+	Findings   map[string]int // by check, without those of severity info
+	Unknown    []Unknown
+	Ended      string // why it ended before its time, empty when it did not
+}
+
+// Unknown is a check that could not be answered.
+type Unknown struct {
+	Check  string `json:"check"`
+	Reason string `json:"reason"`
+}
