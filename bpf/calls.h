@@ -8,6 +8,7 @@
 
 #define DELIVER_MAX 1024 /* items of one epoll_wait that are reported; more are counted as lost */
 #define F_DUPFD 0
+#define CLOSE_RANGE_CLOEXEC 4
 #define F_DUPFD_CLOEXEC 1030
 #define NSEC_PER_MSEC 1000000ll
 #define NSEC_PER_SEC 1000000000ll
@@ -89,6 +90,12 @@ static __always_inline void name_file(struct call *c, __s32 fd)
 /* Log files and the like are nobody's concern here. */
 static __always_inline bool is_interesting(struct call *c)
 {
+	struct sock *sk = (struct sock *)c->sock;
+
+	if (!is_wanted_fd(c->fd))
+		return 0;
+	if (only_port && !(c->flags & FLAG_IS_EPOLL) && !(sk && is_inet(sk) && is_wanted_port(sk)))
+		return 0;
 	if (c->flags & (FLAG_IS_SOCKET | FLAG_IS_EPOLL))
 		return 1;
 	return c->file && is_watched((struct file *)c->file);
@@ -165,9 +172,32 @@ static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 p
 		/* sendfile(out, in): the socket is the written side. */
 		break;
 	case CALL_SHUTDOWN: c->op = a[1]; break;
+	case CALL_CLOSE_RANGE:
+		/* With CLOSE_RANGE_CLOEXEC nothing is closed yet. */
+		c->fd = a[0];
+		c->data = (__u32)a[1];
+		return !(a[2] & CLOSE_RANGE_CLOEXEC);
 	}
 	name_file(c, a[0]);
 	return is_interesting(c);
+}
+
+/* Says once for each process that it has calls which are not followed. */
+static __always_inline void tell_unseen(__u32 pid, __u32 tid, __u8 call, __u16 flags)
+{
+	__u32 *told = bpf_map_lookup_elem(&targets, &pid);
+	__u32 class = flags ? 2 : 1;
+	struct call_event *e;
+
+	if (!told || *told & class)
+		return;
+	*told |= class;
+	e = reserve_short(KIND_UNSEEN, pid, tid);
+	if (!e)
+		return;
+	e->call = call;
+	e->flags = flags;
+	submit(e);
 }
 
 static __always_inline int call_entered(struct pt_regs *regs, long number)
@@ -179,10 +209,19 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 
 	if (!ready || !is_target(pid))
 		return 0;
+	if (compat_call()) {
+		tell_unseen(pid, id, CALL_NONE, FLAG_COMPAT);
+		return 0;
+	}
 	__builtin_memset(&c, 0, sizeof(c));
 	c.call = call_of(number);
-	if (!c.call || compat_call())
+	if (!c.call)
 		return 0;
+	if (c.call == CALL_IO_URING_ENTER) {
+		tell_unseen(pid, id, c.call, 0);
+		return 0;
+	}
+	c.number = number;
 	c.fd = -1;
 	c.epfd = -1;
 	call_arguments(regs, a);
@@ -224,8 +263,10 @@ static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct backlog b;
 
-	if (!ready || !sk || !is_target(id >> 32) || !is_tcp(sk))
+	if (!ready || !sk || !is_target(id >> 32) || !is_tcp(sk) || !is_wanted_port(sk))
 		return 0;
+	if (number_of_fds && !bpf_map_lookup_elem(&calls, &id))
+		return 0; /* a call on a descriptor that is not wanted */
 	b = tcp_backlog(sk);
 	emit_recv(sk, id >> 32, id, ret, b.unread, b.flags | (msg_flags & MSG_PEEK ? FLAG_PEEK : 0));
 	return 0;
@@ -331,6 +372,8 @@ static __always_inline void emit_deliveries_in(const __u32 room, struct call *c,
 
 static __always_inline void emit_deliveries(struct call *c, __u32 pid, __u32 tid, __u32 n)
 {
+	if (!is_wanted(KIND_DELIVER))
+		return;
 	if (n > DELIVER_MAX) {
 		count_drop(DROP_DELIVERIES, n - DELIVER_MAX);
 		n = DELIVER_MAX;
@@ -370,7 +413,8 @@ static __always_inline __u16 kind_of(__u8 call)
 	case CALL_SENDFILE: return KIND_WRITE;
 	case CALL_ACCEPT:
 	case CALL_ACCEPT4: return KIND_ACCEPT;
-	case CALL_CLOSE: return KIND_CLOSE;
+	case CALL_CLOSE:
+	case CALL_CLOSE_RANGE: return KIND_CLOSE;
 	case CALL_DUP:
 	case CALL_DUP2:
 	case CALL_DUP3:
@@ -444,7 +488,7 @@ static __always_inline void emit_call(struct call *c, __u32 pid, __u32 tid, __s6
 	submit(e);
 }
 
-static __always_inline int call_returned(__s64 ret)
+static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 pid = id >> 32;
@@ -454,7 +498,8 @@ static __always_inline int call_returned(__s64 ret)
 	if (!ready || !is_target(pid))
 		return 0;
 	c = bpf_map_lookup_elem(&calls, &id);
-	if (!c)
+	/* A call that was written down from outside, at the snapshot, may have returned before it was. */
+	if (!c || c->number != call_number(regs))
 		return 0;
 	if (recv_deferred)
 		flush_received(c, pid, id);
@@ -474,12 +519,13 @@ static __always_inline int process_forked(struct task_struct *parent, struct tas
 {
 	__u32 pid = BPF_CORE_READ(parent, tgid);
 	__u32 child_pid = BPF_CORE_READ(child, tgid);
+	__u32 none_told = 0;
 	struct call_event *e;
 
 	if (!ready || pid == child_pid || !is_target(pid))
 		return 0;
 	if (follow_children)
-		bpf_map_update_elem(&targets, &child_pid, &pid, BPF_ANY);
+		bpf_map_update_elem(&targets, &child_pid, &none_told, BPF_ANY);
 	e = reserve_call(KIND_FORK, pid, BPF_CORE_READ(parent, pid));
 	if (!e)
 		return 0;
@@ -488,12 +534,34 @@ static __always_inline int process_forked(struct task_struct *parent, struct tas
 	return 0;
 }
 
+/* Whether the thread runs a program of the name that was asked for. */
+static __always_inline bool has_target_comm(void)
+{
+	char comm[16] = {};
+	int i;
+
+	if (!target_comm[0] || bpf_get_current_comm(comm, sizeof(comm)))
+		return 0;
+	for (i = 0; i < 16; i++) {
+		if (comm[i] != target_comm[i])
+			return 0;
+		if (!comm[i])
+			break;
+	}
+	return 1;
+}
+
 static __always_inline int process_executed(void)
 {
 	__u64 id = bpf_get_current_pid_tgid();
+	__u32 pid = id >> 32, none_told = 0;
 	struct call_event *e;
 
-	if (!ready || !is_target(id >> 32))
+	if (!ready)
+		return 0;
+	if (has_target_comm())
+		bpf_map_update_elem(&targets, &pid, &none_told, BPF_NOEXIST);
+	if (!is_target(pid))
 		return 0;
 	e = reserve_short(KIND_EXEC, id >> 32, id);
 	if (e)

@@ -13,7 +13,12 @@ const volatile __u64 ep_poll_callback_addr; /* 0 = the wait queue is not walked 
 const volatile __u32 wake_bytes = 64 * 1024;
 const volatile __u32 reset_reason_arg; /* position of the reason among tcp_send_active_reset's arguments, 0 = none */
 const volatile bool follow_children;
-const volatile bool recv_deferred;   /* receives are reported at the call's return (kprobe family) */
+const volatile bool recv_deferred;         /* receives are reported at the call's return (kprobe family) */
+const volatile __u64 wanted_kinds = ~0ull; /* a bit for each enum event_kind that is recorded */
+const volatile __u32 only_port;            /* sockets with this local or peer port; 0 = all */
+const volatile __s32 only_fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
+const volatile __u32 number_of_fds;  /* of only_fds; 0 = all descriptors */
+const volatile char target_comm[16]; /* programs of this name become targets when they are executed */
 const volatile bool queued_by_ready; /* a listener's sk_data_ready stands for "connection queued" */
 
 /* Set once, after loading and before ready. */
@@ -61,7 +66,7 @@ struct call {
 	__u16 rx_flags;
 	__u8 rx_open; /* a receiving function was entered */
 	__u8 rx_done; /* rx_ret holds a result */
-	__u32 pad;
+	__u32 number; /* the architecture's number of the call */
 };
 
 /* Records on their way to user space. */
@@ -70,7 +75,7 @@ struct {
 	__uint(max_entries, 8 * 1024 * 1024);
 } events SEC(".maps");
 
-/* Observed processes, by tgid. */
+/* Observed processes, by tgid; the value has a bit for each class of unseen calls that was told. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -171,9 +176,19 @@ static __always_inline void fill_header(struct event_header *h, __u16 kind, __u3
 /* The first 64 bytes of struct call_event. */
 #define SHORT_EVENT_SIZE 64
 
+static __always_inline bool is_wanted(__u16 kind)
+{
+	return wanted_kinds >> kind & 1;
+}
+
+/* Null where the kind is not wanted, or where there is no room: then it has been counted. */
 static __always_inline struct call_event *reserve_call(__u16 kind, __u32 pid, __u32 tid)
 {
-	struct call_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct call_event *e;
+
+	if (!is_wanted(kind))
+		return 0;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 
 	if (!e) {
 		count_lost_records(1);
@@ -188,7 +203,11 @@ static __always_inline struct call_event *reserve_call(__u16 kind, __u32 pid, __
 
 static __always_inline struct call_event *reserve_short(__u16 kind, __u32 pid, __u32 tid)
 {
-	struct call_event *e = bpf_ringbuf_reserve(&events, SHORT_EVENT_SIZE, 0);
+	struct call_event *e;
+
+	if (!is_wanted(kind))
+		return 0;
+	e = bpf_ringbuf_reserve(&events, SHORT_EVENT_SIZE, 0);
 
 	if (!e) {
 		count_lost_records(1);
@@ -214,6 +233,18 @@ static __always_inline void submit(void *record)
 	bool wake = waiting >= wake_bytes && waiting % wake_bytes < WAKE_SLACK;
 
 	bpf_ringbuf_submit(record, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline bool is_wanted_fd(__s32 fd)
+{
+	int i;
+
+	if (!number_of_fds)
+		return 1;
+	for (i = 0; i < 8; i++)
+		if (only_fds[i] == fd)
+			return 1;
+	return 0;
 }
 
 static __always_inline bool is_target(__u32 pid)

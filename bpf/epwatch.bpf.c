@@ -10,6 +10,7 @@
 #include "wakeup.h"
 #include "calls.h"
 #include "packet.h"
+#include "snapshot.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -30,7 +31,7 @@ int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long number)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
 {
-	return call_returned(ret);
+	return call_returned(regs, ret);
 }
 
 /* Wakeups. ep_poll_callback runs for every file that an epoll instance watches. */
@@ -315,43 +316,21 @@ int BPF_PROG(tp_netif_receive_skb, struct sk_buff *skb)
 	return segment_received(skb);
 }
 
-/*
- * What exists: one line of numbers for each open file. The reader asks for its own process first, to learn how the
- * kernel marks sockets and epoll instances (their f_op; the symbols are not in kallsyms everywhere).
- */
-const volatile __u32 listed_pid;
-
-struct listed_file {
-	__u32 pid;
-	__s32 fd;
-	__u64 file;
-	__u64 operations;
-	__u64 private_data;
-};
-
-const struct listed_file *unused_listed_file __attribute__((unused));
-
-static long (*const seq_write)(struct seq_file *m, const void *data, __u32 len) = (void *)127; /* bpf_seq_write */
+/* What exists. */
 
 SEC("iter/task_file")
-int iter_task_file(struct bpf_iter__task_file *ctx)
+int iter_own_files(struct bpf_iter__task_file *ctx)
 {
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
-	struct listed_file listed = {};
-
-	if (!task || !file)
-		return 0;
-	listed.pid = BPF_CORE_READ(task, tgid);
-	if (listed.pid != listed_pid)
-		return 0;
-	listed.fd = ctx->fd;
-	listed.file = (__u64)file;
-	listed.operations = (__u64)BPF_CORE_READ(file, f_op);
-	listed.private_data = (__u64)BPF_CORE_READ(file, private_data);
-	seq_write(ctx->meta->seq, &listed, sizeof(listed));
-	return 0;
+	return list_own_file(ctx);
 }
+
+SEC("iter/task_file")
+int iter_target_files(struct bpf_iter__task_file *ctx)
+{
+	return snapshot_file(ctx);
+}
+
+const struct listed_file *unused_listed_file __attribute__((unused));
 
 /* The wire's enums, kept in BTF for the test that compares them with internal/event. */
 const enum event_kind *unused_event_kind __attribute__((unused));

@@ -34,6 +34,7 @@ enum event_kind {
 	KIND_RELEASE,
 	KIND_PACKET,
 	KIND_SHUTDOWN,
+	KIND_UNSEEN,
 };
 
 enum event_flag {
@@ -89,6 +90,7 @@ enum call_id {
 	CALL_SHUTDOWN,
 	CALL_SOCKET,
 	CALL_CONNECT,
+	CALL_IO_URING_ENTER,
 };
 
 enum reset_reason {
@@ -154,6 +156,11 @@ struct sock_event {
 	__u16 protocol;
 	__u32 netns; /* inode number of the network namespace */
 };
+
+/*
+ * A file that is no TCP socket, from before the observation, is a short call_event of kind snapshot: fd and flags, epoll
+ * where it is an epoll instance, and struct file * in data.
+ */
 
 /* One TCP segment, headers only. */
 struct packet_event {

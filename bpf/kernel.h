@@ -51,6 +51,7 @@ struct user_pt_regs {
 struct pt_regs {
 	__u64 regs[31];
 	__u64 orig_x0;
+	__s32 syscallno;
 };
 struct thread_info {
 	unsigned long flags;
@@ -278,6 +279,11 @@ static __always_inline void call_arguments(struct pt_regs *regs, __u64 *a)
 	a[3] = BPF_CORE_READ(regs, r10);
 }
 
+static __always_inline __u32 call_number(struct pt_regs *regs)
+{
+	return BPF_CORE_READ(regs, orig_ax);
+}
+
 /* What a function was called with; a probe's context, so read directly. */
 #define PROBE_ARG1(ctx) ((ctx)->di)
 #define PROBE_ARG2(ctx) ((ctx)->si)
@@ -302,6 +308,11 @@ static __always_inline void call_arguments(struct pt_regs *regs, __u64 *a)
 	a[1] = BPF_CORE_READ(regs, regs[1]);
 	a[2] = BPF_CORE_READ(regs, regs[2]);
 	a[3] = BPF_CORE_READ(regs, regs[3]);
+}
+
+static __always_inline __u32 call_number(struct pt_regs *regs)
+{
+	return BPF_CORE_READ(regs, syscallno);
 }
 
 #define PROBE_ARG1(ctx) (((struct user_pt_regs *)(ctx))->regs[0])

@@ -105,9 +105,12 @@ static __always_inline void emit_sock(__u16 kind, struct sock *sk, __u32 pid, __
 				      __s32 fd)
 {
 	__u32 tid = own_thread(pid);
-	struct sock_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct sock_event *e;
 	struct backlog b;
 
+	if (!is_wanted(kind))
+		return;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count_lost_records(1);
 		return;
@@ -148,42 +151,67 @@ static __always_inline bool is_inet(struct sock *sk)
 	return family == AF_INET || family == AF_INET6;
 }
 
-/* Makes a socket the target's, once, and says who it is. */
-static __always_inline void adopt_sock(struct sock *sk, __u32 pid, struct file *file, __s32 fd)
-{
-	__u64 key = (__u64)sk;
-	struct known_sock known = { .pid = pid, .named = fd >= 0 };
-	struct known_sock *old;
-	__u8 state;
-
-	if (!sk || !is_inet(sk))
-		return;
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	if (state == TCP_LISTEN) {
-		struct port_key port = port_of(sk);
-
-		bpf_map_update_elem(&ports, &port, &pid, BPF_ANY);
-	}
-	old = bpf_map_lookup_elem(&socks, &key);
-	if (old) {
-		/* Known by its port since before accept: now it has a descriptor too. */
-		if (fd >= 0 && !old->named) {
-			old->named = 1;
-			emit_sock(KIND_SNAPSHOT, sk, pid, 0, state, file, fd);
-		}
-		return;
-	}
-	known.copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
-	if (bpf_map_update_elem(&socks, &key, &known, BPF_ANY))
-		count_drop(DROP_SOCKS, 1);
-	emit_sock(KIND_SNAPSHOT, sk, pid, 0, state, file, fd);
-}
-
 static __always_inline struct known_sock *find_sock(struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 
 	return bpf_map_lookup_elem(&socks, &key);
+}
+
+static __always_inline bool is_wanted_port(struct sock *sk)
+{
+	if (!only_port)
+		return 1;
+	return BPF_CORE_READ(sk, __sk_common.skc_num) == only_port ||
+	       bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport)) == only_port;
+}
+
+/* Notes that the reader knows a descriptor of the socket. */
+static __always_inline void name_sock(struct sock *sk)
+{
+	struct known_sock *known = find_sock(sk);
+
+	if (known)
+		known->named = 1;
+}
+
+/* Makes a socket the target's; false if it was already. */
+static __always_inline bool follow_sock(struct sock *sk, __u32 pid)
+{
+	struct known_sock known = { .pid = pid };
+	__u64 key = (__u64)sk;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		struct port_key port = port_of(sk);
+
+		bpf_map_update_elem(&ports, &port, &pid, BPF_ANY);
+	}
+	if (find_sock(sk))
+		return 0;
+	known.copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	if (bpf_map_update_elem(&socks, &key, &known, BPF_ANY))
+		count_drop(DROP_SOCKS, 1);
+	return 1;
+}
+
+/* Makes a socket the target's and says who it is: when it is first met, and when its descriptor is. */
+static __always_inline void adopt_sock(struct sock *sk, __u32 pid, struct file *file, __s32 fd)
+{
+	struct known_sock *known;
+	bool tell;
+
+	if (!sk || !is_inet(sk) || !is_wanted_port(sk))
+		return;
+	tell = follow_sock(sk, pid);
+	if (fd >= 0) {
+		known = find_sock(sk);
+		if (known && !known->named) {
+			known->named = 1;
+			tell = 1;
+		}
+	}
+	if (tell)
+		emit_sock(KIND_SNAPSHOT, sk, pid, 0, BPF_CORE_READ(sk, __sk_common.skc_state), file, fd);
 }
 
 static __always_inline int sock_state(struct sock *sk, int old, int new)

@@ -64,6 +64,8 @@ static __always_inline __u8 call_of(long number)
 	case 286: return CALL_PREADV2;
 	case 287: return CALL_PWRITEV2;
 #endif
+	case 426: return CALL_IO_URING_ENTER;
+	case 436: return CALL_CLOSE_RANGE;
 	case 441: return CALL_EPOLL_PWAIT2;
 	default: return CALL_NONE;
 	}

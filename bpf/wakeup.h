@@ -49,14 +49,16 @@ static __always_inline void item_wakeup(struct epitem *epi, __u32 key)
 	struct sock *sk;
 	__u32 mask;
 
-	if (!instance)
+	if (!instance || !is_wanted_fd(BPF_CORE_READ(epi, ffd.fd)))
+		return;
+	file = BPF_CORE_READ(epi, ffd.file);
+	sk = file_sock(file);
+	if (only_port && !(sk && is_inet(sk) && is_wanted_port(sk)))
 		return;
 	e = reserve_call(KIND_WAKEUP, instance->pid, 0);
 	if (!e)
 		return;
 	mask = BPF_CORE_READ(epi, event.events);
-	file = BPF_CORE_READ(epi, ffd.file);
-	sk = file_sock(file);
 	e->epoll = ep_key;
 	e->epfd = instance->epfd;
 	e->data = BPF_CORE_READ(epi, event.data);

@@ -42,7 +42,7 @@ func playPrivileges() error {
 		return fmt.Errorf("capabilities %x are still held", after)
 	}
 	if _, err := Open(Options{PIDs: []uint32{uint32(os.Getpid())}}); err == nil || !strings.Contains(err.Error(), "CAP_PERFMON") {
-		return fmt.Errorf("opening another without privileges: %v", err)
+		return fmt.Errorf("opening another without privileges: %w", err)
 	}
 	tr.Stop()
 	if s := tr.Stats(); len(s.Lost) != 0 {

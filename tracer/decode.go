@@ -43,12 +43,15 @@ func (d *decoder) decode(dst []event.Event, raw []byte) ([]event.Event, error) {
 		Time: event.Time(header.Ts), Kind: kind, CPU: header.Cpu, PID: header.Pid, TID: header.Tid, Lost: header.Lost,
 		FD: event.NoFD, EpFD: event.NoFD,
 	}
-	switch kind {
-	case event.KindDeliver:
+	switch {
+	case kind == event.KindSnapshot && len(raw) == shortSize:
+		decodeFile(&e, (*epwatchCallEvent)(unsafe.Pointer(&d.raw)))
+		return append(dst, e), nil
+	case kind == event.KindDeliver:
 		return appendDeliveries(dst, e, (*epwatchDeliverEvent)(unsafe.Pointer(&d.raw)), d.raw[:len(raw)])
-	case event.KindState, event.KindSnapshot:
+	case kind == event.KindState, kind == event.KindSnapshot:
 		decodeSock(&e, (*epwatchSockEvent)(unsafe.Pointer(&d.raw)))
-	case event.KindPacket:
+	case kind == event.KindPacket:
 		decodePacket(&e, (*epwatchPacketEvent)(unsafe.Pointer(&d.raw)))
 	default:
 		decodeCall(&e, (*epwatchCallEvent)(unsafe.Pointer(&d.raw)))
@@ -120,6 +123,14 @@ func decodeSock(e *event.Event, r *epwatchSockEvent) {
 	e.NewState = event.State(r.NewState)
 	e.Local = addrPort(r.Family, &r.Local, r.LocalPort)
 	e.Peer = addrPort(r.Family, &r.Peer, r.PeerPort)
+}
+
+// decodeFile reads the first sight of a file that is no TCP socket.
+func decodeFile(e *event.Event, r *epwatchCallEvent) {
+	e.Flags = event.Flags(r.Flags)
+	e.FD = r.Fd
+	e.FileAddr = event.Addr(r.Data)
+	e.EpollAddr = event.Addr(r.Epoll)
 }
 
 func decodePacket(e *event.Event, r *epwatchPacketEvent) {

@@ -13,6 +13,29 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type epwatchCall struct {
+	_        structs.HostLayout
+	Start    uint64
+	Pointer  uint64
+	File     uint64
+	Sock     uint64
+	Epoll    uint64
+	Data     uint64
+	Fd       int32
+	Epfd     int32
+	Events   uint32
+	Flags    uint16
+	Call     uint8
+	Op       uint8
+	RxSock   uint64
+	RxRet    int32
+	RxUnread uint32
+	RxFlags  uint16
+	RxOpen   uint8
+	RxDone   uint8
+	Number   uint32
+}
+
 type epwatchCallEvent struct {
 	_ structs.HostLayout
 	H struct {
@@ -161,7 +184,8 @@ const (
 	epwatchProgFexitInetCskCompleteHashdance  = "fexit_inet_csk_complete_hashdance"
 	epwatchProgFexitInetRecvmsg               = "fexit_inet_recvmsg"
 	epwatchProgFexitTcpSpliceRead             = "fexit_tcp_splice_read"
-	epwatchProgIterTaskFile                   = "iter_task_file"
+	epwatchProgIterOwnFiles                   = "iter_own_files"
+	epwatchProgIterTargetFiles                = "iter_target_files"
 	epwatchProgKprobeEpAutoremoveWakeFunction = "kprobe_ep_autoremove_wake_function"
 	epwatchProgKprobeEpPollCallback           = "kprobe_ep_poll_callback"
 	epwatchProgKprobeEventpollReleaseFile     = "kprobe_eventpoll_release_file"
@@ -194,11 +218,15 @@ const (
 	epwatchVarEventpollFops                   = "eventpoll_fops"
 	epwatchVarFollowChildren                  = "follow_children"
 	epwatchVarListedPid                       = "listed_pid"
+	epwatchVarNumberOfFds                     = "number_of_fds"
+	epwatchVarOnlyFds                         = "only_fds"
+	epwatchVarOnlyPort                        = "only_port"
 	epwatchVarQueuedByReady                   = "queued_by_ready"
 	epwatchVarReady                           = "ready"
 	epwatchVarRecvDeferred                    = "recv_deferred"
 	epwatchVarResetReasonArg                  = "reset_reason_arg"
 	epwatchVarSocketFops                      = "socket_fops"
+	epwatchVarTargetComm                      = "target_comm"
 	epwatchVarUnusedCallEvent                 = "unused_call_event"
 	epwatchVarUnusedCallId                    = "unused_call_id"
 	epwatchVarUnusedDeliverEvent              = "unused_deliver_event"
@@ -210,6 +238,7 @@ const (
 	epwatchVarUnusedResetReason               = "unused_reset_reason"
 	epwatchVarUnusedSockEvent                 = "unused_sock_event"
 	epwatchVarWakeBytes                       = "wake_bytes"
+	epwatchVarWantedKinds                     = "wanted_kinds"
 )
 
 // loadEpwatch returns the embedded CollectionSpec for epwatch.
@@ -265,7 +294,8 @@ type epwatchProgramSpecs struct {
 	FexitInetCskCompleteHashdance  *ebpf.ProgramSpec `ebpf:"fexit_inet_csk_complete_hashdance"`
 	FexitInetRecvmsg               *ebpf.ProgramSpec `ebpf:"fexit_inet_recvmsg"`
 	FexitTcpSpliceRead             *ebpf.ProgramSpec `ebpf:"fexit_tcp_splice_read"`
-	IterTaskFile                   *ebpf.ProgramSpec `ebpf:"iter_task_file"`
+	IterOwnFiles                   *ebpf.ProgramSpec `ebpf:"iter_own_files"`
+	IterTargetFiles                *ebpf.ProgramSpec `ebpf:"iter_target_files"`
 	KprobeEpAutoremoveWakeFunction *ebpf.ProgramSpec `ebpf:"kprobe_ep_autoremove_wake_function"`
 	KprobeEpPollCallback           *ebpf.ProgramSpec `ebpf:"kprobe_ep_poll_callback"`
 	KprobeEventpollReleaseFile     *ebpf.ProgramSpec `ebpf:"kprobe_eventpoll_release_file"`
@@ -317,11 +347,15 @@ type epwatchVariableSpecs struct {
 	EventpollFops      *ebpf.VariableSpec `ebpf:"eventpoll_fops"`
 	FollowChildren     *ebpf.VariableSpec `ebpf:"follow_children"`
 	ListedPid          *ebpf.VariableSpec `ebpf:"listed_pid"`
+	NumberOfFds        *ebpf.VariableSpec `ebpf:"number_of_fds"`
+	OnlyFds            *ebpf.VariableSpec `ebpf:"only_fds"`
+	OnlyPort           *ebpf.VariableSpec `ebpf:"only_port"`
 	QueuedByReady      *ebpf.VariableSpec `ebpf:"queued_by_ready"`
 	Ready              *ebpf.VariableSpec `ebpf:"ready"`
 	RecvDeferred       *ebpf.VariableSpec `ebpf:"recv_deferred"`
 	ResetReasonArg     *ebpf.VariableSpec `ebpf:"reset_reason_arg"`
 	SocketFops         *ebpf.VariableSpec `ebpf:"socket_fops"`
+	TargetComm         *ebpf.VariableSpec `ebpf:"target_comm"`
 	UnusedCallEvent    *ebpf.VariableSpec `ebpf:"unused_call_event"`
 	UnusedCallId       *ebpf.VariableSpec `ebpf:"unused_call_id"`
 	UnusedDeliverEvent *ebpf.VariableSpec `ebpf:"unused_deliver_event"`
@@ -333,6 +367,7 @@ type epwatchVariableSpecs struct {
 	UnusedResetReason  *ebpf.VariableSpec `ebpf:"unused_reset_reason"`
 	UnusedSockEvent    *ebpf.VariableSpec `ebpf:"unused_sock_event"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	WantedKinds        *ebpf.VariableSpec `ebpf:"wanted_kinds"`
 }
 
 // epwatchObjects contains all objects after they have been loaded into the kernel.
@@ -384,11 +419,15 @@ type epwatchVariables struct {
 	EventpollFops      *ebpf.Variable `ebpf:"eventpoll_fops"`
 	FollowChildren     *ebpf.Variable `ebpf:"follow_children"`
 	ListedPid          *ebpf.Variable `ebpf:"listed_pid"`
+	NumberOfFds        *ebpf.Variable `ebpf:"number_of_fds"`
+	OnlyFds            *ebpf.Variable `ebpf:"only_fds"`
+	OnlyPort           *ebpf.Variable `ebpf:"only_port"`
 	QueuedByReady      *ebpf.Variable `ebpf:"queued_by_ready"`
 	Ready              *ebpf.Variable `ebpf:"ready"`
 	RecvDeferred       *ebpf.Variable `ebpf:"recv_deferred"`
 	ResetReasonArg     *ebpf.Variable `ebpf:"reset_reason_arg"`
 	SocketFops         *ebpf.Variable `ebpf:"socket_fops"`
+	TargetComm         *ebpf.Variable `ebpf:"target_comm"`
 	UnusedCallEvent    *ebpf.Variable `ebpf:"unused_call_event"`
 	UnusedCallId       *ebpf.Variable `ebpf:"unused_call_id"`
 	UnusedDeliverEvent *ebpf.Variable `ebpf:"unused_deliver_event"`
@@ -400,6 +439,7 @@ type epwatchVariables struct {
 	UnusedResetReason  *ebpf.Variable `ebpf:"unused_reset_reason"`
 	UnusedSockEvent    *ebpf.Variable `ebpf:"unused_sock_event"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
+	WantedKinds        *ebpf.Variable `ebpf:"wanted_kinds"`
 }
 
 // epwatchPrograms contains all programs after they have been loaded into the kernel.
@@ -417,7 +457,8 @@ type epwatchPrograms struct {
 	FexitInetCskCompleteHashdance  *ebpf.Program `ebpf:"fexit_inet_csk_complete_hashdance"`
 	FexitInetRecvmsg               *ebpf.Program `ebpf:"fexit_inet_recvmsg"`
 	FexitTcpSpliceRead             *ebpf.Program `ebpf:"fexit_tcp_splice_read"`
-	IterTaskFile                   *ebpf.Program `ebpf:"iter_task_file"`
+	IterOwnFiles                   *ebpf.Program `ebpf:"iter_own_files"`
+	IterTargetFiles                *ebpf.Program `ebpf:"iter_target_files"`
 	KprobeEpAutoremoveWakeFunction *ebpf.Program `ebpf:"kprobe_ep_autoremove_wake_function"`
 	KprobeEpPollCallback           *ebpf.Program `ebpf:"kprobe_ep_poll_callback"`
 	KprobeEventpollReleaseFile     *ebpf.Program `ebpf:"kprobe_eventpoll_release_file"`
@@ -461,7 +502,8 @@ func (p *epwatchPrograms) Close() error {
 		p.FexitInetCskCompleteHashdance,
 		p.FexitInetRecvmsg,
 		p.FexitTcpSpliceRead,
-		p.IterTaskFile,
+		p.IterOwnFiles,
+		p.IterTargetFiles,
 		p.KprobeEpAutoremoveWakeFunction,
 		p.KprobeEpPollCallback,
 		p.KprobeEventpollReleaseFile,

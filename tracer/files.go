@@ -56,7 +56,7 @@ func (k *kernel) learnFileOperations(spec *ebpf.CollectionSpec) (fileOperations,
 func (k *kernel) listFiles(spec *ebpf.CollectionSpec, pid uint32) ([]epwatchListedFile, error) {
 	only := spec.Copy()
 	for name := range only.Programs {
-		if name != epwatchProgIterTaskFile {
+		if name != epwatchProgIterOwnFiles {
 			delete(only.Programs, name)
 		}
 	}
@@ -74,7 +74,12 @@ func (k *kernel) listFiles(spec *ebpf.CollectionSpec, pid uint32) ([]epwatchList
 		return nil, fmt.Errorf("loading the file iterator: %w", err)
 	}
 	defer coll.Close()
-	iter, err := link.AttachIter(link.IterOptions{Program: coll.Programs[epwatchProgIterTaskFile]})
+	return runFileIterator(coll.Programs[epwatchProgIterOwnFiles])
+}
+
+// runFileIterator runs an iterator over all open files of all processes and returns what the program listed.
+func runFileIterator(p *ebpf.Program) ([]epwatchListedFile, error) {
+	iter, err := link.AttachIter(link.IterOptions{Program: p})
 	if err != nil {
 		return nil, fmt.Errorf("attaching the file iterator: %w", err)
 	}

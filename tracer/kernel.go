@@ -62,6 +62,7 @@ type kernel struct {
 var ErrNoBTF = errors.New("this kernel has no BTF (needs CONFIG_DEBUG_INFO_BTF)")
 
 func inspectKernel() (*kernel, error) {
+	raiseLockedMemory()
 	cache := btf.NewCache()
 	types, err := cache.Kernel()
 	if err != nil {
@@ -76,6 +77,13 @@ func inspectKernel() (*kernel, error) {
 	k.families[Kprobe] = tryKprobe()
 	k.families[Tracepoint] = k.tryTracepoint()
 	return k, nil
+}
+
+// raiseLockedMemory lifts the limit that kernels before 5.11 charge maps to. Later kernels do not look at it, so it is
+// no error where it cannot be raised. (The library's own function probes the kernel as soon as it is linked, in every
+// command, and brings up the runtime's poller: an epoll instance that would stand in every trace of our own servers.)
+func raiseLockedMemory() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
 // readSymbols looks up the functions of the hook table in /proc/kallsyms.

@@ -30,7 +30,6 @@ func needPrivileges(t testing.TB) {
 	}
 	missing := missingCapabilities()
 	if len(missing) == 0 {
-		raiseLockedMemory()
 		return
 	}
 	skip(t, "needs "+strings.Join(missing, " and "))

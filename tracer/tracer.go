@@ -28,7 +28,21 @@ type Options struct {
 	Buffer  int      // ring buffer size in bytes, rounded up to a power of two; 0 takes DefaultBuffer
 	Packets bool     // record TCP headers of traced connections too
 	Follow  bool     // observe children as well
+	// Existing takes in what the processes had before: files, interest lists, threads asleep in epoll_wait. It
+	// comes as snapshot events, and as the wait-enter of each thread that sleeps.
+	Existing bool
+	// Comm makes targets of the programs that are executed under this name, from their first instruction.
+	Comm string
+	// Kinds narrows what is recorded, in the kernel; nil records all.
+	Kinds []event.Kind
+	// Port narrows to sockets with this local or peer port; 0 takes all.
+	Port uint16
+	// FDs narrows to these descriptors, MaxFDs at most; nil takes all.
+	FDs []int32
 }
+
+// MaxFDs is how many descriptors Options.FDs holds at most (bpf/emit.h, only_fds).
+const MaxFDs = 8
 
 const (
 	// DefaultBuffer is the ring buffer's size in bytes.
@@ -49,6 +63,8 @@ type Tracer struct {
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
 	decoder decoder
+	// found is what the snapshot saw and Read has yet to hand out.
+	found   []event.Event
 	stopped atomic.Bool
 	drained bool
 }
@@ -56,25 +72,20 @@ type Tracer struct {
 // Open chooses hooks, loads and attaches them, and then lets all begin at the same moment. The caller owns the
 // Tracer and must Close it.
 func Open(o Options) (*Tracer, error) {
+	if len(o.FDs) > MaxFDs {
+		return nil, fmt.Errorf("choosing descriptors: %d are too many (%d at most)", len(o.FDs), MaxFDs)
+	}
 	if o.Backend != "" && !slices.Contains(Families(), o.Backend) {
 		return nil, fmt.Errorf("choosing hooks: no family is called %q (fentry, kprobe or tracepoint)", o.Backend)
 	}
 	if missing := missingCapabilities(); len(missing) > 0 {
 		return nil, fmt.Errorf("loading programs: %w (needs %s, or root)", unix.EPERM, strings.Join(missing, " and "))
 	}
-	raiseLockedMemory()
 	k, err := inspectKernel()
 	if err != nil {
 		return nil, fmt.Errorf("loading programs: %w", err)
 	}
 	return k.open(o)
-}
-
-// raiseLockedMemory lifts the limit that kernels before 5.11 charge maps to. Later kernels do not look at it, so it is
-// no error where it cannot be raised. (The library's own function probes the kernel as soon as it is linked, in every
-// command, and brings up the runtime's poller: an epoll instance that would stand in every trace of our own servers.)
-func raiseLockedMemory() {
-	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
 // open tries plans until one is accepted. Each round that fails names at least one more program that the kernel
@@ -161,6 +172,9 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 	for _, p := range programs {
 		wanted[p.name] = true
 	}
+	if o.Existing {
+		wanted[epwatchProgIterTargetFiles] = true
+	}
 	for name := range only.Programs {
 		if !wanted[name] {
 			delete(only.Programs, name)
@@ -182,12 +196,41 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 	if w := wayOf(chosen, "queued"); w != nil {
 		constants[epwatchVarQueuedByReady] = w.family == Tracepoint
 	}
+	o.narrow(constants)
 	for name, value := range constants {
 		if err := only.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
 	return only, nil
+}
+
+// narrow adds the constants by which the programs leave out what is not asked for.
+func (o Options) narrow(constants map[string]any) {
+	if o.Kinds != nil {
+		// The snapshot is asked for by itself, and the end of a process ends its files.
+		wanted := uint64(1)<<event.KindSnapshot | 1<<event.KindExit
+		for _, kind := range o.Kinds {
+			wanted |= 1 << kind
+		}
+		constants[epwatchVarWantedKinds] = wanted
+	}
+	if o.Port != 0 {
+		constants[epwatchVarOnlyPort] = uint32(o.Port)
+	}
+	if len(o.FDs) > 0 {
+		var fds [MaxFDs]int32
+		for i := range fds {
+			fds[i] = event.NoFD
+		}
+		copy(fds[:], o.FDs)
+		constants[epwatchVarOnlyFds], constants[epwatchVarNumberOfFds] = fds, uint32(len(o.FDs))
+	}
+	if o.Comm != "" {
+		var comm [16]byte
+		copy(comm[:15], o.Comm)
+		constants[epwatchVarTargetComm] = comm
+	}
 }
 
 func bufferSize(asked int) uint32 {
@@ -237,10 +280,8 @@ func (t *Tracer) begin(o Options, ops fileOperations) error {
 	if err := vars[epwatchVarEventpollFops].Set(ops.eventpoll); err != nil {
 		return fmt.Errorf("configuring programs: %w", err)
 	}
-	for _, pid := range o.PIDs {
-		if err := t.coll.Maps[epwatchMapTargets].Put(pid, pid); err != nil {
-			return fmt.Errorf("naming process %d as a target: %w", pid, err)
-		}
+	if err := t.name(o.PIDs); err != nil {
+		return err
 	}
 	reader, err := ringbuf.NewReader(t.coll.Maps[epwatchMapEvents])
 	if err != nil {
@@ -249,6 +290,20 @@ func (t *Tracer) begin(o Options, ops fileOperations) error {
 	t.reader = reader
 	if err := vars[epwatchVarReady].Set(uint32(1)); err != nil {
 		return fmt.Errorf("starting programs: %w", err)
+	}
+	if o.Existing {
+		return t.takeIn(o.PIDs)
+	}
+	return nil
+}
+
+// name makes processes targets.
+func (t *Tracer) name(pids []uint32) error {
+	for _, pid := range pids {
+		// The value says which kinds of unseen calls were told of: none yet.
+		if err := t.coll.Maps[epwatchMapTargets].Put(pid, uint32(0)); err != nil {
+			return fmt.Errorf("naming process %d as a target: %w", pid, err)
+		}
 	}
 	return nil
 }
@@ -262,6 +317,11 @@ func (t *Tracer) Hooks() []Hook { return t.hooks }
 func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 	if t.drained {
 		return dst, io.EOF
+	}
+	if len(t.found) > 0 {
+		dst = append(dst, t.found...)
+		t.found = nil
+		return dst, nil
 	}
 	stopped := t.stopped.Load()
 	wait := readWait

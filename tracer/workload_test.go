@@ -1,7 +1,9 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -20,8 +22,12 @@ const rounds = 23
 func runWorkload(name string) error {
 	runtime.LockOSThread()
 	var gate [1]byte
-	if n, err := unix.Read(0, gate[:]); err != nil || n == 0 {
-		return fmt.Errorf("waiting for the start: read %d bytes: %v", n, err)
+	n, err := unix.Read(0, gate[:])
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	if err != nil {
+		return fmt.Errorf("waiting for the start: %w", err)
 	}
 	name, argument, _ := strings.Cut(name, "=")
 	switch name {
@@ -165,8 +171,8 @@ func playReset(family int) error {
 		return err
 	}
 	// The reset is an error that waits on the client's socket.
-	if _, err := unix.Read(p.client, buffer[:]); err != unix.ECONNRESET {
-		return fmt.Errorf("reading a connection that was reset: %v", err)
+	if _, err := unix.Read(p.client, buffer[:]); !errors.Is(err, unix.ECONNRESET) {
+		return fmt.Errorf("reading a connection that was reset: %w", err)
 	}
 	return nil
 }
@@ -189,8 +195,8 @@ func playClosedPort(family int) error {
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, item(fd, unix.EPOLLOUT)); err != nil {
 		return err
 	}
-	if err := unix.Connect(fd, bound); err != unix.EINPROGRESS && err != unix.ECONNREFUSED {
-		return fmt.Errorf("connecting to a closed port: %v", err)
+	if err := unix.Connect(fd, bound); !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("connecting to a closed port: %w", err)
 	}
 	return unix.Close(fd)
 }

@@ -174,6 +174,7 @@ const (
 	CallShutdown
 	CallSocket
 	CallConnect
+	CallIOUring
 
 	numCalls
 )
@@ -182,7 +183,7 @@ var callNames = [numCalls]string{
 	"", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "read", "readv",
 	"recvfrom", "recvmsg", "recvmmsg", "preadv2", "splice", "tee", "sendfile", "write", "writev", "sendto",
 	"sendmsg", "sendmmsg", "pwritev2", "accept", "accept4", "close", "close_range", "dup", "dup2", "dup3", "fcntl",
-	"shutdown", "socket", "connect",
+	"shutdown", "socket", "connect", "io_uring_enter",
 }
 
 // String returns the system call's name, empty for CallNone.

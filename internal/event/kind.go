@@ -70,6 +70,9 @@ const (
 	KindPacket
 	// Shutdown: shutdown returned. FD, File, Sock, Op (0 read, 1 write, 2 both), Ret.
 	KindShutdown
+	// Unseen: the process does something whose calls are not followed: io_uring (Call), or 32-bit calls (flag
+	// Compat). Once for each process and class.
+	KindUnseen
 
 	numKinds
 )
@@ -80,7 +83,7 @@ var kindNames = [numKinds]string{
 	KindWaitReturn: "wait-return", KindDeliver: "deliver", KindRead: "read", KindWrite: "write",
 	KindAccept: "accept", KindClose: "close", KindDup: "dup", KindFork: "fork", KindExec: "exec", KindExit: "exit",
 	KindSignal: "signal", KindSnapshot: "snapshot", KindLost: "lost", KindWoken: "woken", KindQueued: "queued",
-	KindRelease: "release", KindPacket: "packet", KindShutdown: "shutdown",
+	KindRelease: "release", KindPacket: "packet", KindShutdown: "shutdown", KindUnseen: "unseen",
 }
 
 // String returns the JSON name of k, or "unknown".
