@@ -13,7 +13,7 @@ sudo := $(shell test "$$(id -u)" = 0 || echo sudo)
 with_sudo := $(if $(sudo),-exec '$(sudo) --preserve-env=EPWATCH_REQUIRE')
 
 # The packages whose tests need privileges, or a kernel of their own.
-kernel_packages := ./tracer ./cmd/epwatch ./server ./internal/sockdiag
+kernel_packages := ./tracer ./cmd/epwatch ./server ./internal/sockdiag ./internal/proc
 host_packages = $(foreach p,$(kernel_packages),$(if $(wildcard $(p)/*_test.go),$(p)))
 objects = $(wildcard tracer/*_bpfel.go tracer/*_bpfel.o)
 

@@ -172,9 +172,7 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 	for _, p := range programs {
 		wanted[p.name] = true
 	}
-	if o.Existing {
-		wanted[epwatchProgIterTargetFiles] = true
-	}
+	wanted[epwatchProgIterTargetFiles] = true
 	for name := range only.Programs {
 		if !wanted[name] {
 			delete(only.Programs, name)
@@ -295,6 +293,14 @@ func (t *Tracer) begin(o Options, ops fileOperations) error {
 		return t.takeIn(o.PIDs)
 	}
 	return nil
+}
+
+// Add makes more processes targets, with what they have already. It must be called by the goroutine that calls Read.
+func (t *Tracer) Add(pids ...uint32) error {
+	if err := t.name(pids); err != nil {
+		return err
+	}
+	return t.takeIn(pids)
 }
 
 // name makes processes targets.

@@ -41,6 +41,8 @@ func runWorkload(name string) error {
 		return playRounds(unix.AF_INET, n)
 	case "tour":
 		return playTour()
+	case "stuck":
+		return playStuck()
 	case "privileges":
 		return playPrivileges()
 	default:
@@ -279,4 +281,48 @@ func playWatchedPipe() error {
 		return err
 	}
 	return unix.Close(pipe[0])
+}
+
+// playStuck is in trouble before anybody looks: four bytes unread, a spent ONESHOT item with input, a connection that the
+// peer has closed; and its loop sleeps in epoll_wait. At the second line on standard input, more input comes.
+func playStuck() error {
+	p, err := newPair(unix.AF_INET)
+	if err != nil {
+		return err
+	}
+	if _, err := unix.Write(p.client, []byte("0123456789")); err != nil {
+		return err
+	}
+	if err := p.wait(); err != nil {
+		return err
+	}
+	var buffer [6]byte
+	if _, err := unix.Read(p.server, buffer[:]); err != nil {
+		return err
+	}
+	tid := make(chan int)
+	woke := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		tid <- unix.Gettid()
+		var events [8]unix.EpollEvent
+		n, err := unix.EpollWait(p.epoll, events[:], -1)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d items were ready", n)
+		}
+		woke <- err
+	}()
+	sleeper := <-tid
+	if err := awaitSleep(sleeper); err != nil {
+		return err
+	}
+	fmt.Printf("stuck %d %d %d\n", p.epoll, p.server, sleeper)
+	var gate [1]byte
+	if _, err := unix.Read(0, gate[:]); err != nil {
+		return err
+	}
+	if _, err := unix.Write(p.client, []byte("x")); err != nil {
+		return err
+	}
+	return <-woke
 }

@@ -1,0 +1,99 @@
+package tracer
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+// TestSnapshot attaches to a process that is stuck already, and whose loop sleeps: its files, its interest list and its
+// sleeper are known at once, and the sleeper's return and deliveries are seen although its call was not.
+func TestSnapshot(t *testing.T) {
+	needPrivileges(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.Env = append(os.Environ(), workloadVariable+"=stuck")
+	cmd.Stderr = os.Stderr
+	gate, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { gate.Close(); cmd.Process.Kill() })
+	if _, err := gate.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	var epfd, server int32
+	var sleeper uint32
+	lines := bufio.NewScanner(out)
+	if lines.Scan(); true {
+		if n, _ := fmt.Sscanf(lines.Text(), "stuck %d %d %d", &epfd, &server, &sleeper); n != 3 {
+			t.Fatalf("the workload said %q", lines.Text())
+		}
+	}
+	pid := uint32(cmd.Process.Pid)
+	tr := open(t, Options{PIDs: []uint32{pid}, Existing: true})
+	defer tr.Close()
+	if _, err := gate.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	tr.Stop()
+	events := drain(t, tr)
+
+	var epoll event.Addr
+	for _, e := range events {
+		if e.Kind == event.KindSnapshot && e.Has(event.IsEpoll) && e.FD == epfd {
+			epoll = e.EpollAddr
+		}
+	}
+	if epoll == 0 {
+		t.Error("no snapshot of the epoll instance")
+	}
+	want := map[string]func(e *event.Event) bool{
+		"the connection with 4 bytes unread": func(e *event.Event) bool {
+			return e.Kind == event.KindSnapshot && e.FD == server && e.NewState == event.Established && e.Unread == 4 && e.Has(event.HasUnread)
+		},
+		"its item in the interest list": func(e *event.Event) bool {
+			return e.Kind == event.KindSnapshot && e.EpFD == epfd && e.FD == server && e.EpollAddr == epoll && e.Data&0xffffffff == uint64(server) &&
+				e.Events&(event.In|event.RdHup|event.ET) == event.In|event.RdHup|event.ET && e.FileAddr != 0
+		},
+		"the sleeper": func(e *event.Event) bool {
+			return e.Kind == event.KindWaitEnter && e.TID == sleeper && e.EpFD == epfd && e.EpollAddr == epoll
+		},
+		"the wakeup with 5 bytes unread": func(e *event.Event) bool {
+			return e.Kind == event.KindWakeup && e.FD == server && e.EpollAddr == epoll && e.Unread == 5
+		},
+		"the sleeper's return": func(e *event.Event) bool {
+			return e.Kind == event.KindWaitReturn && e.TID == sleeper && e.EpollAddr == epoll && e.Ret == 1
+		},
+		"the delivery": func(e *event.Event) bool {
+			return e.Kind == event.KindDeliver && e.TID == sleeper && e.Data&0xffffffff == uint64(server) && e.Events == event.In
+		},
+	}
+	for what, is := range want {
+		seen := 0
+		for i := range events {
+			if is(&events[i]) {
+				seen++
+			}
+		}
+		if seen != 1 {
+			t.Errorf("%s was seen %d times, want once", what, seen)
+		}
+	}
+	if t.Failed() {
+		dump(t, events)
+	}
+}
