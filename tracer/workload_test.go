@@ -41,6 +41,8 @@ func runWorkload(name string) error {
 		return playRounds(unix.AF_INET, n)
 	case "tour":
 		return playTour()
+	case "details":
+		return playDetails()
 	case "stuck":
 		return playStuck()
 	case "privileges":
@@ -325,4 +327,83 @@ func playStuck() error {
 		return err
 	}
 	return <-woke
+}
+
+// playDetails does each thing once that a flag or a figure of an event tells of, and names the descriptors.
+func playDetails() error {
+	p, err := newPair(unix.AF_INET)
+	if err != nil {
+		return err
+	}
+	send := func(text string) {
+		if err == nil {
+			_, err = unix.Write(p.client, []byte(text))
+		}
+	}
+	ctl := func(op int, events uint32) {
+		if err == nil {
+			err = unix.EpollCtl(p.epoll, op, p.server, item(p.server, events))
+		}
+	}
+	var buffer [64]byte
+	receive := func(flags, want int) {
+		if err != nil {
+			return
+		}
+		var n int
+		n, _, err = unix.Recvfrom(p.server, buffer[:], flags)
+		if err == nil && n != want {
+			err = fmt.Errorf("received %d bytes, want %d", n, want)
+		}
+	}
+	// 3 bytes, then 4 more before anybody waits: the second wakeup merges into the first.
+	send("abc")
+	send("defg")
+	receive(unix.MSG_PEEK, 7)
+	receive(0, 7)
+	// An item that wants output only ignores input.
+	ctl(unix.EPOLL_CTL_MOD, unix.EPOLLOUT|unix.EPOLLET)
+	send("h")
+	receive(0, 1)
+	// A ONESHOT item is deaf once it was delivered.
+	ctl(unix.EPOLL_CTL_MOD, unix.EPOLLIN|unix.EPOLLONESHOT)
+	send("i")
+	if err == nil {
+		err = p.wait()
+	}
+	send("j")
+	receive(0, 2)
+	// A second connection waits to be accepted, and a third.
+	bound, e := unix.Getsockname(p.listener)
+	if err == nil {
+		err = e
+	}
+	for range 2 {
+		fd, e := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = e
+		}
+		if err == nil {
+			err = unix.Connect(fd, bound)
+		}
+	}
+	// A wait of 1.5 seconds that returns at once, because the listener is ready.
+	if err == nil {
+		var events [8]unix.EpollEvent
+		_, err = unix.EpollWait(p.epoll, events[:], 1500)
+	}
+	// The peer's FIN behind 5 bytes.
+	send("klmno")
+	if err == nil {
+		err = unix.Close(p.client)
+	}
+	if err == nil {
+		err = unix.Shutdown(p.server, unix.SHUT_WR)
+	}
+	duplicate, e := unix.FcntlInt(uintptr(p.server), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = e
+	}
+	fmt.Printf("details %d %d %d %d\n", p.epoll, p.listener, p.server, duplicate)
+	return err
 }
