@@ -14,11 +14,11 @@ func TestDetails(t *testing.T) {
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
 			events, lines, _ := observe(t, "details", Options{Backend: family})
-			var epfd, listener, server, duplicate int32
+			var epfd, listener, server, duplicate, watched, other int32
 			if len(lines) == 0 {
 				t.Fatal("the workload said nothing")
 			}
-			if n, _ := fmt.Sscanf(lines[0], "details %d %d %d %d", &epfd, &listener, &server, &duplicate); n != 4 {
+			if n, _ := fmt.Sscanf(lines[0], "details %d %d %d %d %d %d", &epfd, &listener, &server, &duplicate, &watched, &other); n != 6 {
 				t.Fatalf("the workload said %q", lines)
 			}
 			readable := event.In | event.Pri | event.RdNorm | event.RdBand
@@ -71,6 +71,12 @@ func TestDetails(t *testing.T) {
 				}},
 				"fcntl's duplicate": {1, func(e *event.Event) bool {
 					return e.Kind == event.KindDup && e.Call == event.CallFcntl && e.FD == server && e.Ret == int64(duplicate)
+				}},
+				"the read of a watched pipe": {1, func(e *event.Event) bool {
+					return e.Kind == event.KindRead && e.FD == watched && e.Ret == 3 && e.FileAddr != 0 && e.SockAddr == 0
+				}},
+				"no read of a pipe that nobody watches": {0, func(e *event.Event) bool {
+					return e.Kind == event.KindRead && e.FD == other
 				}},
 				"a non-blocking accept": {1, func(e *event.Event) bool {
 					return e.Kind == event.KindAccept && e.FD == listener && e.Ret == int64(server) && e.NewFileAddr != 0 && e.SockAddr != 0

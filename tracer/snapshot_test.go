@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/epwatch/epwatch/internal/event"
 )
 
@@ -33,16 +35,20 @@ func TestSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	var epfd, server int32
-	var sleeper uint32
+	var sleeper, other uint32
 	lines := bufio.NewScanner(out)
-	if lines.Scan(); true {
-		if n, _ := fmt.Sscanf(lines.Text(), "stuck %d %d %d", &epfd, &server, &sleeper); n != 3 {
-			t.Fatalf("the workload said %q", lines.Text())
-		}
+	lines.Scan()
+	if n, _ := fmt.Sscanf(lines.Text(), "stuck %d %d %d %d", &epfd, &server, &sleeper, &other); n != 4 {
+		t.Fatalf("the workload said %q", lines.Text())
 	}
 	pid := uint32(cmd.Process.Pid)
 	tr := open(t, Options{PIDs: []uint32{pid}, Existing: true})
 	defer tr.Close()
+	// As if the other thread had been found in a wait that it left before that was written down: it is in a read.
+	stale := epwatchCall{Start: 1, Fd: event.NoFD, Epfd: epfd, Call: uint8(event.CallEpollPwait), Number: unix.SYS_EPOLL_PWAIT}
+	if err := tr.coll.Maps[epwatchMapCalls].Put(uint64(pid)<<32|uint64(other), stale); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := gate.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +68,9 @@ func TestSnapshot(t *testing.T) {
 		t.Error("no snapshot of the epoll instance")
 	}
 	want := map[string]func(e *event.Event) bool{
+		"the connection's descriptor": func(e *event.Event) bool {
+			return e.Kind == event.KindSnapshot && e.FD == server && e.SockAddr != 0
+		},
 		"the connection with 4 bytes unread": func(e *event.Event) bool {
 			return e.Kind == event.KindSnapshot && e.FD == server && e.NewState == event.Established && e.Unread == 4 && e.Has(event.HasUnread)
 		},
@@ -73,7 +82,7 @@ func TestSnapshot(t *testing.T) {
 			return e.Kind == event.KindWaitEnter && e.TID == sleeper && e.EpFD == epfd && e.EpollAddr == epoll
 		},
 		"the wakeup with 5 bytes unread": func(e *event.Event) bool {
-			return e.Kind == event.KindWakeup && e.FD == server && e.EpollAddr == epoll && e.Unread == 5
+			return e.Kind == event.KindWakeup && e.FD == server && e.EpollAddr == epoll && e.Unread == 5 && e.Key&event.In != 0
 		},
 		"the sleeper's return": func(e *event.Event) bool {
 			return e.Kind == event.KindWaitReturn && e.TID == sleeper && e.EpollAddr == epoll && e.Ret == 1
@@ -91,6 +100,11 @@ func TestSnapshot(t *testing.T) {
 		}
 		if seen != 1 {
 			t.Errorf("%s was seen %d times, want once", what, seen)
+		}
+	}
+	for _, e := range events {
+		if e.Kind == event.KindWaitReturn && e.TID == other {
+			t.Error("a wait returned that had returned before")
 		}
 	}
 	if t.Failed() {

@@ -318,9 +318,17 @@ func playStuck() error {
 	if err := awaitSleep(sleeper); err != nil {
 		return err
 	}
-	fmt.Printf("stuck %d %d %d\n", p.epoll, p.server, sleeper)
+	fmt.Printf("stuck %d %d %d %d\n", p.epoll, p.server, sleeper, unix.Gettid())
 	var gate [1]byte
 	if _, err := unix.Read(0, gate[:]); err != nil {
+		return err
+	}
+	// Another item for the connection, on a second instance: its descriptor is known already.
+	second, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	if err := unix.EpollCtl(second, unix.EPOLL_CTL_ADD, p.server, item(p.server, unix.EPOLLOUT|unix.EPOLLET)); err != nil {
 		return err
 	}
 	if _, err := unix.Write(p.client, []byte("x")); err != nil {
@@ -404,6 +412,20 @@ func playDetails() error {
 	if err == nil {
 		err = e
 	}
-	fmt.Printf("details %d %d %d %d\n", p.epoll, p.listener, p.server, duplicate)
+	// A pipe that is watched, and one that is not.
+	var watched, other [2]int
+	if err == nil {
+		err = errors.Join(unix.Pipe2(watched[:], unix.O_CLOEXEC), unix.Pipe2(other[:], unix.O_CLOEXEC),
+			unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, watched[0], item(watched[0], unix.EPOLLIN)))
+	}
+	for _, pipe := range [][2]int{watched, other} {
+		if err == nil {
+			_, err = unix.Write(pipe[1], []byte("123"))
+		}
+		if err == nil {
+			_, err = unix.Read(pipe[0], buffer[:])
+		}
+	}
+	fmt.Printf("details %d %d %d %d %d %d\n", p.epoll, p.listener, p.server, duplicate, watched[0], other[0])
 	return err
 }
