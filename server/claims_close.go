@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+	"math"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -97,8 +99,24 @@ func resetAtClose(id, text string, unread uint32) Claim {
 		if !ok {
 			return no(nil, "the server did not close the connection")
 		}
-		return s.oneReset(unread, c, within(c))
+		return s.oneReset(unread, c, s.owedTo(c))
 	})
+}
+
+// owedTo reports whether an event belongs to a call: inside it, or on its way back to the program. Kernels before 6.12
+// close a file only there, after the call's return was recorded (task work, kernel/task_work.c): the thread does nothing
+// of its own in between.
+func (s *story) owedTo(call event.Event) func(*event.Event) bool {
+	end := event.Time(math.MaxInt64)
+	for _, e := range s.events {
+		if e.TID == call.TID && e.Seq > call.Seq && !e.Kind.Kernel() {
+			end = cmp.Or(e.Start, e.Time)
+			break
+		}
+	}
+	return func(e *event.Event) bool {
+		return e.Time >= call.Start && e.Time <= end && (e.Time <= call.Time || e.TID == call.TID)
+	}
 }
 
 // resetAtExit: one reset, sent after the interrupt, for a socket that the server never closed.

@@ -20,11 +20,14 @@ func peer(t *testing.T, do func(*net.TCPConn)) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended); l.Close() })
 	go func() {
 		c, err := l.Accept()
 		if err == nil {
 			do(c.(*net.TCPConn))
+			<-ended
+			c.Close() // a connection that nobody holds would be closed by the garbage collector
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).Port

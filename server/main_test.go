@@ -31,8 +31,9 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-// patience bounds every wait for something that must come: tests wait for signals, never for time.
-const patience = 10 * time.Second
+// patience bounds every wait for something that must come: tests wait for signals, never for time. It is long enough
+// for an emulated processor.
+const patience = 60 * time.Second
 
 // child is a server in a process of its own.
 type child struct {

@@ -29,7 +29,7 @@ func resetOnClose() Check {
 			},
 			DependsOn: []string{"et-unread", "oneshot-disarmed"},
 		},
-		New: func(c *Context) Rule { return &resetRule{c: c} },
+		New: func(c *Context) Rule { return &resetRule{c: c, closes: make(map[uint32]closing)} },
 	}
 }
 
@@ -43,7 +43,16 @@ const (
 type resetRule struct {
 	c       *Context
 	pending []pendingReset // resets whose close has not returned yet
-	gap     gapWatch
+	// closes holds, by thread, the closing call that it returned from last, until it does something else. Kernels before
+	// 6.12 put the file down only on the way back to the program (task work), after the call's return was recorded.
+	closes map[uint32]closing
+	gap    gapWatch
+}
+
+// closing is a call that closes files.
+type closing struct {
+	seq uint64
+	how string
 }
 
 type pendingReset struct {
@@ -88,6 +97,10 @@ func (r *resetRule) Observe(ev *event.Event) {
 		r.reset(ev)
 	case event.KindClose, event.KindDup:
 		r.closed(ev)
+	default:
+		if !ev.Kind.Kernel() {
+			delete(r.closes, ev.TID)
+		}
 	}
 }
 
@@ -110,6 +123,10 @@ func (r *resetRule) reset(ev *event.Event) {
 		return
 	}
 	p := pendingReset{at: timeline.Mark{Seq: ev.Seq, Time: ev.Time, TID: ev.TID}, sock: s, file: f, unread: unread, sure: sure}
+	if c, ok := r.closes[ev.TID]; ok && !ev.Has(event.Dead) && f != nil && f.Ended && f.EndSeq == c.seq {
+		r.found(p, ev.Time, c.how, c.seq)
+		return
+	}
 	if !ev.Has(event.Dead) {
 		r.pending = append(r.pending, p)
 		return
@@ -138,6 +155,8 @@ func (r *resetRule) exit(p *timeline.Process) string {
 // closed explains the resets that happened inside this call: by the same thread, of the socket that it named.
 func (r *resetRule) closed(ev *event.Event) {
 	f := r.c.Timeline.Subject().File
+	how := callName(ev) + " closed it"
+	r.closes[ev.TID] = closing{seq: ev.Seq, how: how}
 	start := ev.Start
 	if start == 0 {
 		start = ev.Time
@@ -152,7 +171,7 @@ func (r *resetRule) closed(ev *event.Event) {
 		if ev.Kind == event.KindClose && ev.Call != event.CallCloseRange && p.file != f {
 			return false
 		}
-		r.found(p, ev.Time, callName(ev)+" closed it", ev.Seq)
+		r.found(p, ev.Time, how, ev.Seq)
 		return true
 	})
 }
