@@ -104,7 +104,7 @@ func TestSleeperIsNamed(t *testing.T) {
 	needPrivileges(t)
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
-			events, _, _ := observe(t, "tour", Options{Backend: family})
+			events := observed(t, "tour", family).events
 			for i, e := range events {
 				if e.Kind != event.KindWakeup || !e.Has(event.Waiter) || e.Unread != 1 || e.Has(event.Listener) {
 					continue

@@ -62,6 +62,28 @@ func observe(t testing.TB, name string, o Options) ([]event.Event, []string, *Tr
 	return <-read, lines, tr
 }
 
+// observation is what one workload gave to one family.
+type observation struct {
+	events []event.Event
+	lines  []string
+	lost   map[string]uint64
+}
+
+// observed is observe with a memory: under emulation attaching takes seconds, so tests that only look share a run.
+func observed(t *testing.T, name string, family Family) observation {
+	t.Helper()
+	key := name + " by " + string(family)
+	if o, ok := observations[key]; ok {
+		return o
+	}
+	events, lines, tr := observe(t, name, Options{Backend: family})
+	o := observation{events, lines, tr.Stats().Lost}
+	observations[key] = o
+	return o
+}
+
+var observations = make(map[string]observation)
+
 func drain(t testing.TB, tr *Tracer) []event.Event {
 	t.Helper()
 	var events []event.Event
@@ -100,8 +122,9 @@ func TestExactly23(t *testing.T) {
 	needPrivileges(t)
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
-			events, lines, tr := observe(t, "rounds", Options{Backend: family})
-			fd, sock := serverFile(t, events, lines)
+			o := observed(t, "rounds", family)
+			events := o.events
+			fd, sock := serverFile(t, events, o.lines)
 			count := make(map[string]int)
 			named := 0
 			for _, e := range events {
@@ -128,8 +151,8 @@ func TestExactly23(t *testing.T) {
 			if named != 1 {
 				t.Errorf("the connection's descriptor was told %d times, want once", named)
 			}
-			if s := tr.Stats(); len(s.Lost) > 0 {
-				t.Errorf("lost %v", s.Lost)
+			if len(o.lost) > 0 {
+				t.Errorf("lost %v", o.lost)
 			}
 			if t.Failed() {
 				dump(t, events)
@@ -145,8 +168,9 @@ func TestFamiliesAgree(t *testing.T) {
 	families := usableFamilies(t)
 	histories := make(map[Family][]string)
 	for _, family := range families {
-		events, lines, _ := observe(t, "rounds", Options{Backend: family})
-		fd, sock := serverFile(t, events, lines)
+		o := observed(t, "rounds", family)
+		events := o.events
+		fd, sock := serverFile(t, events, o.lines)
 		for _, e := range events {
 			switch {
 			case e.Kind == event.KindWakeup && e.FD == fd:
@@ -178,7 +202,8 @@ func TestEveryProgramFires(t *testing.T) {
 	defer stats.Close()
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
-			events, _, tr := observe(t, "tour", Options{Backend: family, Packets: true})
+			events, lines, tr := observe(t, "tour", Options{Backend: family, Packets: true})
+			observations["tour by "+string(family)] = observation{events, lines, tr.Stats().Lost}
 			kinds := make(map[event.Kind]int)
 			for _, e := range events {
 				kinds[e.Kind]++
@@ -263,7 +288,7 @@ func TestResetSaysWhatWasUnread(t *testing.T) {
 	}
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
-			events, _, _ := observe(t, "tour", Options{Backend: family})
+			events := observed(t, "tour", family).events
 			resets := 0
 			for _, e := range events {
 				if e.Kind != event.KindReset {
