@@ -17,7 +17,7 @@ kernel_packages := ./tracer ./cmd/epwatch ./server ./internal/sockdiag ./interna
 host_packages = $(foreach p,$(kernel_packages),$(if $(wildcard $(p)/*_test.go),$(p)))
 objects = $(wildcard tracer/*_bpfel.go tracer/*_bpfel.o)
 
-.PHONY: demo build generate generate-check format lint test test-unit test-host test-vm clean
+.PHONY: demo build generate generate-check format lint test test-unit test-host test-vm docs bench clean
 
 demo: build
 	$(sudo) ./epwatch trace et-partial
@@ -78,6 +78,17 @@ test-host: $(bin)/gotestsum
 test-vm:
 	@tools/need qemu-system-x86
 	go run ./test/vm $(VM)
+	$(if $(VM),,go run ./test/hooks -check)
+
+# The page of hooks says what the last VM run saw to fire.
+docs:
+	go run ./test/hooks
+
+# What observation costs; best on a machine that does nothing else.
+bench: build
+	@tools/need redis-server redis-tools nginx wrk strace bpftrace procps
+	mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+	go run ./test/bench -markdown docs/benchmarks.md
 
 $(bin)/golangci-lint: tools/go.mod
 	cd tools && go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
