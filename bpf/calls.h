@@ -235,6 +235,20 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 	return 0;
 }
 
+/* For where the first program on the tracepoint may have been skipped; it has written the call down if it ran. */
+static __always_inline int call_entered_again(struct pt_regs *regs, long number)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct call *c;
+
+	if (!ready || !is_target(id >> 32))
+		return 0;
+	c = bpf_map_lookup_elem(&calls, &id);
+	if (c && c->number == number)
+		return 0;
+	return call_entered(regs, number);
+}
+
 static __always_inline void emit_recv(struct sock *sk, __u32 pid, __u32 tid, __s32 ret, __u32 unread, __u16 flags)
 {
 	struct call_event *e = reserve_call(KIND_RECV, pid, tid);

@@ -349,9 +349,11 @@ static __always_inline int watched_file_closing(struct file *file)
 	return 0;
 }
 
-static __always_inline int connection_queued(struct sock *listener, struct sock *child)
+/* coming: connections that the queue does not count yet. */
+static __always_inline int connection_queued(struct sock *listener, struct sock *child, __u32 coming)
 {
 	struct port_key port;
+	struct backlog b;
 	__u32 *owner;
 
 	if (!ready)
@@ -362,7 +364,9 @@ static __always_inline int connection_queued(struct sock *listener, struct sock 
 		return 0;
 	if (child)
 		adopt_sock(child, *owner, 0, -1);
-	emit_sock_call(KIND_QUEUED, listener, *owner, 0, tcp_backlog(listener));
+	b = tcp_backlog(listener);
+	b.unread += coming;
+	emit_sock_call(KIND_QUEUED, listener, *owner, 0, b);
 	return 0;
 }
 

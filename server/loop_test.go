@@ -97,6 +97,11 @@ func TestPendingConnectionCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = unix.Shutdown(peer, unix.SHUT_WR)
+	// The FIN may take a while to arrive, also on the same machine.
+	arrived := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLRDHUP}}
+	if n, err := unix.Poll(arrived, int(patience.Milliseconds())); n != 1 {
+		t.Fatalf("the FIN did not arrive: %v", err)
+	}
 	if err := l.servePending(); err != nil {
 		t.Fatal(err)
 	}

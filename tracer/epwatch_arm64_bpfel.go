@@ -210,7 +210,9 @@ const (
 	epwatchProgTpSkDataReady                  = "tp_sk_data_ready"
 	epwatchProgTpSockRecvLength               = "tp_sock_recv_length"
 	epwatchProgTpSysEnter                     = "tp_sys_enter"
+	epwatchProgTpSysEnterAgain                = "tp_sys_enter_again"
 	epwatchProgTpSysExit                      = "tp_sys_exit"
+	epwatchProgTpSysExitAgain                 = "tp_sys_exit_again"
 	epwatchProgTpTcpDestroySock               = "tp_tcp_destroy_sock"
 	epwatchProgTpTcpRcvSpaceAdjust            = "tp_tcp_rcv_space_adjust"
 	epwatchProgTpTcpSendReset                 = "tp_tcp_send_reset"
@@ -320,7 +322,9 @@ type epwatchProgramSpecs struct {
 	TpSkDataReady                  *ebpf.ProgramSpec `ebpf:"tp_sk_data_ready"`
 	TpSockRecvLength               *ebpf.ProgramSpec `ebpf:"tp_sock_recv_length"`
 	TpSysEnter                     *ebpf.ProgramSpec `ebpf:"tp_sys_enter"`
+	TpSysEnterAgain                *ebpf.ProgramSpec `ebpf:"tp_sys_enter_again"`
 	TpSysExit                      *ebpf.ProgramSpec `ebpf:"tp_sys_exit"`
+	TpSysExitAgain                 *ebpf.ProgramSpec `ebpf:"tp_sys_exit_again"`
 	TpTcpDestroySock               *ebpf.ProgramSpec `ebpf:"tp_tcp_destroy_sock"`
 	TpTcpRcvSpaceAdjust            *ebpf.ProgramSpec `ebpf:"tp_tcp_rcv_space_adjust"`
 	TpTcpSendReset                 *ebpf.ProgramSpec `ebpf:"tp_tcp_send_reset"`
@@ -483,7 +487,9 @@ type epwatchPrograms struct {
 	TpSkDataReady                  *ebpf.Program `ebpf:"tp_sk_data_ready"`
 	TpSockRecvLength               *ebpf.Program `ebpf:"tp_sock_recv_length"`
 	TpSysEnter                     *ebpf.Program `ebpf:"tp_sys_enter"`
+	TpSysEnterAgain                *ebpf.Program `ebpf:"tp_sys_enter_again"`
 	TpSysExit                      *ebpf.Program `ebpf:"tp_sys_exit"`
+	TpSysExitAgain                 *ebpf.Program `ebpf:"tp_sys_exit_again"`
 	TpTcpDestroySock               *ebpf.Program `ebpf:"tp_tcp_destroy_sock"`
 	TpTcpRcvSpaceAdjust            *ebpf.Program `ebpf:"tp_tcp_rcv_space_adjust"`
 	TpTcpSendReset                 *ebpf.Program `ebpf:"tp_tcp_send_reset"`
@@ -528,7 +534,9 @@ func (p *epwatchPrograms) Close() error {
 		p.TpSkDataReady,
 		p.TpSockRecvLength,
 		p.TpSysEnter,
+		p.TpSysEnterAgain,
 		p.TpSysExit,
+		p.TpSysExitAgain,
 		p.TpTcpDestroySock,
 		p.TpTcpRcvSpaceAdjust,
 		p.TpTcpSendReset,

@@ -28,6 +28,8 @@ type program struct {
 	name   string // in bpf/epwatch.bpf.c
 	attach attachment
 	target string // function or tracepoint
+	// again: a second program on the same tracepoint, for kernels that may skip the first (bpf/epwatch.bpf.c).
+	again bool
 }
 
 // way is one family's way to see an event. All of its programs are needed, except those in extra, which add to what
@@ -54,16 +56,32 @@ type hook struct {
 	packets bool
 }
 
-func fentry(target string) program { return program{"fentry_" + target, attachFentry, target} }
-func fexit(target string) program  { return program{"fexit_" + target, attachFexit, target} }
-func kprobe(target string) program { return program{"kprobe_" + target, attachKprobe, target} }
-func tp(target string) program     { return program{"tp_" + target, attachTracepoint, target} }
+func fentry(target string) program {
+	return program{name: "fentry_" + target, attach: attachFentry, target: target}
+}
+
+func fexit(target string) program {
+	return program{name: "fexit_" + target, attach: attachFexit, target: target}
+}
+
+func kprobe(target string) program {
+	return program{name: "kprobe_" + target, attach: attachKprobe, target: target}
+}
+
+func tp(target string) program {
+	return program{name: "tp_" + target, attach: attachTracepoint, target: target}
+}
+
+func tpAgain(target string) program {
+	return program{name: "tp_" + target + "_again", attach: attachTracepoint, target: target, again: true}
+}
 
 // hookTable says how each event can be had. It is a function, not a variable, so that nothing can change it.
 func hookTable() []hook {
 	return []hook{
 		{event: "calls", required: true, everywhere: true, ways: []way{
-			{family: Tracepoint, programs: []program{tp("sys_enter"), tp("sys_exit")}, misses: "io_uring operations and 32-bit calls"},
+			{family: Tracepoint, programs: []program{tp("sys_enter"), tp("sys_exit")},
+				extra: []program{tpAgain("sys_enter"), tpAgain("sys_exit")}, misses: "io_uring operations and 32-bit calls"},
 		}},
 		{event: "wakeup", required: true, ways: []way{
 			{family: Fentry, programs: []program{fentry("ep_poll_callback")}},

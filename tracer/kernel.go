@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -181,6 +182,9 @@ func (k *kernel) has(p program) verdict {
 		if err := k.types.TypeByName("btf_trace_"+p.target, &typedef); err != nil {
 			return verdict{No, "this kernel has no tracepoint " + p.target, ""}
 		}
+		if p.again && !k.preemptibleCalls() {
+			return verdict{No, "this kernel does not preempt the first program on " + p.target, ""}
+		}
 		return verdict{answer: Yes}
 	}
 	if _, ok := k.symbols[p.target]; !ok {
@@ -197,6 +201,16 @@ func (k *kernel) has(p program) verdict {
 		return verdict{No, "BTF does not describe " + p.target, ""}
 	}
 	return verdict{answer: Yes}
+}
+
+// preemptibleCalls reports whether programs on sys_enter and sys_exit may run with preemption on. Kernels whose system
+// call tracepoints may fault (struct tracepoint_ext, since 6.13) can; older ones switch preemption off around them.
+func (k *kernel) preemptibleCalls() bool {
+	var ext *btf.Struct
+	if k.types.TypeByName("tracepoint_ext", &ext) != nil {
+		return false
+	}
+	return slices.ContainsFunc(ext.Members, func(m btf.Member) bool { return m.Name == "faultable" })
 }
 
 // can answers whether the kernel allows a way: its family, each of its programs, and what else it needs.

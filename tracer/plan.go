@@ -103,7 +103,9 @@ func describe(chosen []choice, missing []Hook) []Hook {
 	for _, c := range chosen {
 		h := Hook{Event: c.hook.event, Family: c.way.family, Misses: c.way.misses, Reason: c.why}
 		for _, p := range append(append([]program{}, c.way.programs...), c.way.extra...) {
-			h.Programs = append(h.Programs, p.target)
+			if !p.again {
+				h.Programs = append(h.Programs, p.target)
+			}
 		}
 		hooks = append(hooks, h)
 	}

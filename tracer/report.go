@@ -103,7 +103,9 @@ func (k *kernel) row(h hook, f Family, refused map[string]string) Row {
 		row.Misses = w.misses
 		row.Programs = nil
 		for _, p := range append(append([]program{}, w.programs...), k.allowed(w.extra, refused)...) {
-			row.Programs = append(row.Programs, p.target)
+			if !p.again {
+				row.Programs = append(row.Programs, p.target)
+			}
 		}
 		if v.answer == Yes {
 			return row

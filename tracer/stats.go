@@ -59,13 +59,16 @@ func (t *Tracer) Stats() Stats {
 	}
 	s.Records = s.Lost[dropNames()[dropRecords]]
 	s.MissedKnown = true
-	for _, p := range t.coll.Programs {
+	for name, p := range t.coll.Programs {
 		stats, err := p.Stats()
 		if err != nil {
 			s.MissedKnown = false
 			continue
 		}
-		s.Missed += stats.RecursionMisses
+		// Where a second program fills in for a first, only what the second missed is missing.
+		if t.coll.Programs[name+"_again"] == nil {
+			s.Missed += stats.RecursionMisses
+		}
 		s.Runs += stats.RunCount
 		s.RunTime += stats.Runtime
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/epwatch/epwatch/internal/proc"
 )
 
 // rounds is how often the workload sends and reads.
@@ -235,17 +237,16 @@ func playSleeper() error {
 // awaitSleep returns when the kernel says that the thread sleeps in epoll_wait.
 func awaitSleep(tid int) error {
 	for range 2000 {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/stat", tid))
+		call, blocked, err := proc.CurrentCall(uint32(os.Getpid()), uint32(tid))
 		if err != nil {
 			return err
 		}
-		// The thread has done nothing that sleeps before its wait.
-		if stat[strings.LastIndexByte(string(stat), ')')+2] == 'S' {
+		if _, waits := waitCalls()[call.Number]; blocked && waits {
 			return nil
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return fmt.Errorf("the thread never slept")
+	return errors.New("the thread never slept")
 }
 
 func playSplice() error {
