@@ -271,16 +271,26 @@ static __always_inline void flush_received(struct call *c, __u32 pid, __u32 tid)
 	c->rx_open = 0;
 }
 
-/* A receive that is reported by the function that made it, with its result. */
-static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags)
+/*
+ * A receive that is reported by the function that made it, with its result. Two programs may see each, and either may be
+ * skipped (see tp_sys_enter_again): the one that counts further than what was told tells it.
+ */
+static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags, const __u32 witness)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct backlog b;
+	struct call *c;
 
 	if (!ready || !sk || !is_target(id >> 32) || !is_tcp(sk) || !is_wanted_port(sk))
 		return 0;
-	if (number_of_fds && !bpf_map_lookup_elem(&calls, &id))
-		return 0; /* a call on a descriptor that is not wanted */
+	c = bpf_map_lookup_elem(&calls, &id);
+	if (!c && (number_of_fds || witness))
+		return 0; /* a call on a descriptor that is not wanted, or none: then one witness has to do */
+	if (c) {
+		if (++c->rx_seen[witness] <= c->rx_told)
+			return 0;
+		c->rx_told = c->rx_seen[witness];
+	}
 	b = tcp_backlog(sk);
 	emit_recv(sk, id >> 32, id, ret, b.unread, b.flags | (msg_flags & MSG_PEEK ? FLAG_PEEK : 0));
 	return 0;

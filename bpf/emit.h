@@ -67,6 +67,10 @@ struct call {
 	__u8 rx_open; /* a receiving function was entered */
 	__u8 rx_done; /* rx_ret holds a result */
 	__u32 number; /* the architecture's number of the call */
+	/* Receives inside the call: seen by each of two programs, and told. */
+	__u32 rx_seen[2];
+	__u32 rx_told;
+	__u32 pad;
 };
 
 /* Records on their way to user space. */

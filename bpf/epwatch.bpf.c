@@ -117,13 +117,26 @@ int BPF_PROG(tp_sched_waking, struct task_struct *task)
 SEC("fexit/inet_recvmsg")
 int BPF_PROG(fexit_inet_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, flags);
+	return received(BPF_CORE_READ(socket, sk), ret, flags, 0);
 }
 
 SEC("fexit/inet6_recvmsg")
 int BPF_PROG(fexit_inet6_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, flags);
+	return received(BPF_CORE_READ(socket, sk), ret, flags, 0);
+}
+
+/* Trampolines run with preemption on: the second witnesses, as for system calls. */
+SEC("fexit/inet_recvmsg")
+int BPF_PROG(fexit_inet_recvmsg_again, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
+{
+	return received(BPF_CORE_READ(socket, sk), ret, flags, 1);
+}
+
+SEC("fexit/inet6_recvmsg")
+int BPF_PROG(fexit_inet6_recvmsg_again, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
+{
+	return received(BPF_CORE_READ(socket, sk), ret, flags, 1);
 }
 
 /* splice(2) from a socket never reaches recvmsg. */
@@ -131,7 +144,7 @@ SEC("fexit/tcp_splice_read")
 int BPF_PROG(fexit_tcp_splice_read, struct socket *socket, void *offset, void *pipe, unsigned long size,
 	     unsigned int flags, long ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, 0);
+	return received(BPF_CORE_READ(socket, sk), ret, 0, 0);
 }
 
 SEC("kprobe/tcp_recvmsg")
@@ -158,7 +171,13 @@ int kprobe_tcp_cleanup_rbuf(struct pt_regs *ctx)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(tp_sock_recv_length, struct sock *sk, int ret, int flags)
 {
-	return received(sk, ret, flags);
+	return received(sk, ret, flags, 0);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(tp_sock_recv_length_again, struct sock *sk, int ret, int flags)
+{
+	return received(sk, ret, flags, 1);
 }
 
 SEC("tp_btf/tcp_rcv_space_adjust")

@@ -34,6 +34,9 @@ type epwatchCall struct {
 	RxOpen   uint8
 	RxDone   uint8
 	Number   uint32
+	RxSeen   [2]uint32
+	RxTold   uint32
+	Pad      uint32
 }
 
 type epwatchCallEvent struct {
@@ -181,8 +184,10 @@ const (
 	epwatchProgFentryTcpV4SendReset           = "fentry_tcp_v4_send_reset"
 	epwatchProgFentryTcpV6SendReset           = "fentry_tcp_v6_send_reset"
 	epwatchProgFexitInet6Recvmsg              = "fexit_inet6_recvmsg"
+	epwatchProgFexitInet6RecvmsgAgain         = "fexit_inet6_recvmsg_again"
 	epwatchProgFexitInetCskCompleteHashdance  = "fexit_inet_csk_complete_hashdance"
 	epwatchProgFexitInetRecvmsg               = "fexit_inet_recvmsg"
+	epwatchProgFexitInetRecvmsgAgain          = "fexit_inet_recvmsg_again"
 	epwatchProgFexitTcpSpliceRead             = "fexit_tcp_splice_read"
 	epwatchProgIterOwnFiles                   = "iter_own_files"
 	epwatchProgIterTargetFiles                = "iter_target_files"
@@ -209,6 +214,7 @@ const (
 	epwatchProgTpSignalDeliver                = "tp_signal_deliver"
 	epwatchProgTpSkDataReady                  = "tp_sk_data_ready"
 	epwatchProgTpSockRecvLength               = "tp_sock_recv_length"
+	epwatchProgTpSockRecvLengthAgain          = "tp_sock_recv_length_again"
 	epwatchProgTpSysEnter                     = "tp_sys_enter"
 	epwatchProgTpSysEnterAgain                = "tp_sys_enter_again"
 	epwatchProgTpSysExit                      = "tp_sys_exit"
@@ -293,8 +299,10 @@ type epwatchProgramSpecs struct {
 	FentryTcpV4SendReset           *ebpf.ProgramSpec `ebpf:"fentry_tcp_v4_send_reset"`
 	FentryTcpV6SendReset           *ebpf.ProgramSpec `ebpf:"fentry_tcp_v6_send_reset"`
 	FexitInet6Recvmsg              *ebpf.ProgramSpec `ebpf:"fexit_inet6_recvmsg"`
+	FexitInet6RecvmsgAgain         *ebpf.ProgramSpec `ebpf:"fexit_inet6_recvmsg_again"`
 	FexitInetCskCompleteHashdance  *ebpf.ProgramSpec `ebpf:"fexit_inet_csk_complete_hashdance"`
 	FexitInetRecvmsg               *ebpf.ProgramSpec `ebpf:"fexit_inet_recvmsg"`
+	FexitInetRecvmsgAgain          *ebpf.ProgramSpec `ebpf:"fexit_inet_recvmsg_again"`
 	FexitTcpSpliceRead             *ebpf.ProgramSpec `ebpf:"fexit_tcp_splice_read"`
 	IterOwnFiles                   *ebpf.ProgramSpec `ebpf:"iter_own_files"`
 	IterTargetFiles                *ebpf.ProgramSpec `ebpf:"iter_target_files"`
@@ -321,6 +329,7 @@ type epwatchProgramSpecs struct {
 	TpSignalDeliver                *ebpf.ProgramSpec `ebpf:"tp_signal_deliver"`
 	TpSkDataReady                  *ebpf.ProgramSpec `ebpf:"tp_sk_data_ready"`
 	TpSockRecvLength               *ebpf.ProgramSpec `ebpf:"tp_sock_recv_length"`
+	TpSockRecvLengthAgain          *ebpf.ProgramSpec `ebpf:"tp_sock_recv_length_again"`
 	TpSysEnter                     *ebpf.ProgramSpec `ebpf:"tp_sys_enter"`
 	TpSysEnterAgain                *ebpf.ProgramSpec `ebpf:"tp_sys_enter_again"`
 	TpSysExit                      *ebpf.ProgramSpec `ebpf:"tp_sys_exit"`
@@ -458,8 +467,10 @@ type epwatchPrograms struct {
 	FentryTcpV4SendReset           *ebpf.Program `ebpf:"fentry_tcp_v4_send_reset"`
 	FentryTcpV6SendReset           *ebpf.Program `ebpf:"fentry_tcp_v6_send_reset"`
 	FexitInet6Recvmsg              *ebpf.Program `ebpf:"fexit_inet6_recvmsg"`
+	FexitInet6RecvmsgAgain         *ebpf.Program `ebpf:"fexit_inet6_recvmsg_again"`
 	FexitInetCskCompleteHashdance  *ebpf.Program `ebpf:"fexit_inet_csk_complete_hashdance"`
 	FexitInetRecvmsg               *ebpf.Program `ebpf:"fexit_inet_recvmsg"`
+	FexitInetRecvmsgAgain          *ebpf.Program `ebpf:"fexit_inet_recvmsg_again"`
 	FexitTcpSpliceRead             *ebpf.Program `ebpf:"fexit_tcp_splice_read"`
 	IterOwnFiles                   *ebpf.Program `ebpf:"iter_own_files"`
 	IterTargetFiles                *ebpf.Program `ebpf:"iter_target_files"`
@@ -486,6 +497,7 @@ type epwatchPrograms struct {
 	TpSignalDeliver                *ebpf.Program `ebpf:"tp_signal_deliver"`
 	TpSkDataReady                  *ebpf.Program `ebpf:"tp_sk_data_ready"`
 	TpSockRecvLength               *ebpf.Program `ebpf:"tp_sock_recv_length"`
+	TpSockRecvLengthAgain          *ebpf.Program `ebpf:"tp_sock_recv_length_again"`
 	TpSysEnter                     *ebpf.Program `ebpf:"tp_sys_enter"`
 	TpSysEnterAgain                *ebpf.Program `ebpf:"tp_sys_enter_again"`
 	TpSysExit                      *ebpf.Program `ebpf:"tp_sys_exit"`
@@ -505,8 +517,10 @@ func (p *epwatchPrograms) Close() error {
 		p.FentryTcpV4SendReset,
 		p.FentryTcpV6SendReset,
 		p.FexitInet6Recvmsg,
+		p.FexitInet6RecvmsgAgain,
 		p.FexitInetCskCompleteHashdance,
 		p.FexitInetRecvmsg,
+		p.FexitInetRecvmsgAgain,
 		p.FexitTcpSpliceRead,
 		p.IterOwnFiles,
 		p.IterTargetFiles,
@@ -533,6 +547,7 @@ func (p *epwatchPrograms) Close() error {
 		p.TpSignalDeliver,
 		p.TpSkDataReady,
 		p.TpSockRecvLength,
+		p.TpSockRecvLengthAgain,
 		p.TpSysEnter,
 		p.TpSysEnterAgain,
 		p.TpSysExit,

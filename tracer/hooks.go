@@ -72,8 +72,10 @@ func tp(target string) program {
 	return program{name: "tp_" + target, attach: attachTracepoint, target: target}
 }
 
-func tpAgain(target string) program {
-	return program{name: "tp_" + target + "_again", attach: attachTracepoint, target: target, again: true}
+// again is the second witness of a program.
+func again(p program) program {
+	p.name, p.again = p.name+"_again", true
+	return p
 }
 
 // hookTable says how each event can be had. It is a function, not a variable, so that nothing can change it.
@@ -81,7 +83,7 @@ func hookTable() []hook {
 	return []hook{
 		{event: "calls", required: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("sys_enter"), tp("sys_exit")},
-				extra: []program{tpAgain("sys_enter"), tpAgain("sys_exit")}, misses: "io_uring operations and 32-bit calls"},
+				extra: []program{again(tp("sys_enter")), again(tp("sys_exit"))}, misses: "io_uring operations and 32-bit calls"},
 		}},
 		{event: "wakeup", required: true, ways: []way{
 			{family: Fentry, programs: []program{fentry("ep_poll_callback")}},
@@ -97,10 +99,11 @@ func hookTable() []hook {
 			{family: Tracepoint, programs: []program{tp("sched_waking")}, misses: "why a thread woke (time-outs and signals wake as well)"},
 		}},
 		{event: "recv", required: true, ways: []way{
-			{family: Fentry, programs: []program{fexit("inet_recvmsg"), fexit("inet6_recvmsg")}, extra: []program{fexit("tcp_splice_read")}},
+			{family: Fentry, programs: []program{fexit("inet_recvmsg"), fexit("inet6_recvmsg")},
+				extra: []program{fexit("tcp_splice_read"), again(fexit("inet_recvmsg")), again(fexit("inet6_recvmsg"))}},
 			{family: Kprobe, deferred: true, programs: []program{kprobe("tcp_recvmsg"), kprobe("tcp_cleanup_rbuf")},
 				extra: []program{kprobe("tcp_splice_read")}, misses: "nothing known; reported at the call's return"},
-			{family: Tracepoint, programs: []program{tp("sock_recv_length")}, misses: "splice"},
+			{family: Tracepoint, programs: []program{tp("sock_recv_length")}, extra: []program{again(tp("sock_recv_length"))}, misses: "splice"},
 			{family: Tracepoint, deferred: true, programs: []program{tp("tcp_rcv_space_adjust")}, misses: "receives of nothing (EAGAIN, end of stream)"},
 		}},
 		{event: "reset", ways: []way{

@@ -177,13 +177,13 @@ func tryKprobe() verdict {
 
 // has answers whether the kernel can take one program, as far as can be told without attaching it.
 func (k *kernel) has(p program) verdict {
+	if p.again && !k.preemptsPrograms() {
+		return verdict{No, "this kernel does not preempt the first program on " + p.target, ""}
+	}
 	if p.attach == attachTracepoint {
 		var typedef *btf.Typedef
 		if err := k.types.TypeByName("btf_trace_"+p.target, &typedef); err != nil {
 			return verdict{No, "this kernel has no tracepoint " + p.target, ""}
-		}
-		if p.again && !k.preemptibleCalls() {
-			return verdict{No, "this kernel does not preempt the first program on " + p.target, ""}
 		}
 		return verdict{answer: Yes}
 	}
@@ -203,9 +203,10 @@ func (k *kernel) has(p program) verdict {
 	return verdict{answer: Yes}
 }
 
-// preemptibleCalls reports whether programs on sys_enter and sys_exit may run with preemption on. Kernels whose system
-// call tracepoints may fault (struct tracepoint_ext, since 6.13) can; older ones switch preemption off around them.
-func (k *kernel) preemptibleCalls() bool {
+// preemptsPrograms reports whether a thread may be preempted inside a program, so that another thread's run of it is
+// skipped. It takes kernels whose system call tracepoints may fault (struct tracepoint_ext, since 6.13) for those: older
+// ones switch preemption off around tracepoints, and Debian's build of them preempts nothing in the kernel.
+func (k *kernel) preemptsPrograms() bool {
 	var ext *btf.Struct
 	if k.types.TypeByName("tracepoint_ext", &ext) != nil {
 		return false
