@@ -25,6 +25,9 @@ type Process struct {
 // filled in all the same.
 func Stat(pid uint32) (Process, error) {
 	p, err := stat(pid)
+	if err != nil && p.Comm != "" {
+		return p, fmt.Errorf("looking at process %d (%s): %w", pid, p.Comm, err)
+	}
 	if err != nil {
 		return p, fmt.Errorf("looking at process %d: %w", pid, err)
 	}

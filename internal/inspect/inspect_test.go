@@ -1,0 +1,352 @@
+//go:build linux
+
+package inspect
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/epwatch/epwatch/internal/event"
+	"github.com/epwatch/epwatch/internal/proc"
+)
+
+const quick = 60 * time.Millisecond
+
+// scene is an epoll instance of this process with descriptors that nobody but the test touches.
+type scene struct {
+	t    *testing.T
+	ep   int
+	open map[int]bool
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(ep) })
+	return &scene{t, ep, map[int]bool{}}
+}
+
+func (s *scene) add(fd int, mask event.Mask) int {
+	s.t.Helper()
+	if err := unix.EpollCtl(s.ep, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: uint32(mask), Fd: int32(fd)}); err != nil {
+		s.t.Fatal(err)
+	}
+	return fd
+}
+
+// wait puts a thread to wait on the instance, as a loop would, until the test ends.
+func (s *scene) wait() {
+	s.t.Helper()
+	stop := s.add(s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC)), event.In)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			events := make([]unix.EpollEvent, 8)
+			n, err := unix.EpollWait(s.ep, events, -1)
+			if err != nil && err != unix.EINTR || slices.ContainsFunc(events[:max(n, 0)], func(e unix.EpollEvent) bool { return int(e.Fd) == stop }) {
+				return
+			}
+		}
+	}()
+	s.t.Cleanup(func() { _, _ = unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}); <-over })
+}
+
+// keep closes a descriptor with the test, unless close did.
+func (s *scene) keep(fd int, err error) int {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.open[fd] = true
+	s.t.Cleanup(func() { s.close(fd) })
+	return fd
+}
+
+func (s *scene) close(fd int) {
+	if s.open[fd] {
+		unix.Close(fd)
+	}
+	delete(s.open, fd)
+}
+
+// look returns the scene's items by descriptor.
+func (s *scene) look() (map[int32]Item, Instance) {
+	s.t.Helper()
+	r, err := Look(context.Background(), Options{PID: uint32(os.Getpid()), Sample: quick})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, in := range r.Instances {
+		if in.FD == int32(s.ep) {
+			items := map[int32]Item{}
+			for _, it := range in.Items {
+				items[it.FD] = it
+			}
+			return items, in
+		}
+	}
+	s.t.Fatalf("instance %d is not in %+v", s.ep, r)
+	return nil, Instance{}
+}
+
+// connect makes a connection on a raw listener, so that neither end is on the Go runtime's poller but the client's.
+func (s *scene) connect() (listener, server int, client *net.TCPConn) {
+	s.t.Helper()
+	l := s.keep(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	if err := errors.Join(unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(l, 5)); err != nil {
+		s.t.Fatal(err)
+	}
+	client = s.dial(l)
+	server, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	return l, s.keep(server, err), client
+}
+
+func (s *scene) dial(listener int) *net.TCPConn {
+	s.t.Helper()
+	sa, err := unix.Getsockname(listener)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := net.DialTCP("tcp4", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sa.(*unix.SockaddrInet4).Port})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func codes(it Item) []string {
+	var out []string
+	for _, p := range it.Suspicions {
+		out = append(out, p.Check)
+	}
+	return out
+}
+
+func expect(t *testing.T, it Item, want ...string) {
+	t.Helper()
+	if got := codes(it); !slices.Equal(got, want) {
+		t.Errorf("fd %d: %v, want %v; %+v", it.FD, got, want, it)
+	}
+}
+
+func TestLookAtStuckSockets(t *testing.T) {
+	s := newScene(t)
+	l, conn, client := s.connect()
+	s.add(l, event.In|event.ET)
+	s.add(conn, event.In|event.RdHup|event.ET)
+	s.wait()
+	items, _ := s.look()
+	expect(t, items[int32(l)])
+	expect(t, items[int32(conn)])
+
+	s.dial(l)
+	if _, err := client.Write([]byte("1234567")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(30 * time.Millisecond) // past the kernel's tick
+	items, _ = s.look()
+	expect(t, items[int32(l)], acceptBacklog)
+	expect(t, items[int32(conn)], etUnread)
+	if k := items[int32(l)].Sock; k.Unread != 1 || k.Limit != 5 || k.State != event.Listen {
+		t.Errorf("listener %+v", k)
+	}
+	if k := items[int32(conn)].Sock; k.Unread != 7 || k.FIN || k.Peer.String() != client.LocalAddr().String() {
+		t.Errorf("connection %+v", k)
+	}
+
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	items, _ = s.look()
+	expect(t, items[int32(conn)], etUnread, closeWait)
+	if k := items[int32(conn)].Sock; k.Unread != 7 || !k.FIN || items[int32(conn)].State != "CLOSE_WAIT" {
+		t.Errorf("connection %+v", k)
+	}
+}
+
+// A reset takes the socket out of every table; a disarmed item is not told.
+func TestLookAtReset(t *testing.T) {
+	s := newScene(t)
+	_, conn, client := s.connect()
+	s.add(conn, event.In|event.OneShot)
+	if _, err := client.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.EpollWait(s.ep, make([]unix.EpollEvent, 1), 5000); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	_ = client.SetLinger(0)
+	client.Close()
+	items, _ := s.look()
+	it := items[int32(conn)]
+	expect(t, it, oneshotDisarmed)
+	if it.Armed || it.Kind != kindTCP || it.Sock != nil {
+		t.Errorf("%+v", it)
+	}
+}
+
+// Under steady load the same number of bytes can wait whenever one looks.
+func TestLookAtSteadyLoad(t *testing.T) {
+	s := newScene(t)
+	_, conn, client := s.connect()
+	s.add(conn, event.In|event.ET)
+	s.wait()
+	stop, over := make(chan struct{}), make(chan struct{})
+	write := func() { _, _ = client.Write([]byte("12345678")) }
+	write()
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				write() // 16 for an instant, else 8
+				_, _ = unix.Read(conn, make([]byte, 8))
+			}
+		}
+	}()
+	defer func() { close(stop); <-over }()
+	for range 5 {
+		items, _ := s.look()
+		expect(t, items[int32(conn)])
+	}
+}
+
+func TestLookAtKinds(t *testing.T) {
+	s := newScene(t)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range append(pair[:], pipe[:]...) {
+		s.keep(fd, nil)
+	}
+	want := map[int]string{
+		s.add(s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC)), event.In|event.ET):                         "eventfd",
+		s.add(s.keep(unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC)), event.In):         "timerfd",
+		s.add(s.keep(unix.InotifyInit1(unix.IN_CLOEXEC)), event.In):                                 "inotify",
+		s.add(s.keep(unix.PidfdOpen(os.Getpid(), 0)), event.In):                                     "pidfd",
+		s.add(s.keep(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)), event.In):    "udp",
+		s.add(s.keep(unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)), event.Out): "tcp",
+		s.add(s.keep(unix.EpollCreate1(unix.EPOLL_CLOEXEC)), event.In):                              "epoll",
+		s.add(pair[0], event.In): "unix stream",
+		s.add(pipe[0], event.In): "pipe",
+	}
+	again := s.keep(unix.FcntlInt(uintptr(s.ep), unix.F_DUPFD_CLOEXEC, 0))
+	items, in := s.look()
+	for fd, kind := range want {
+		if it := items[int32(fd)]; it.Kind != kind || it.Link == LinkClosed || it.Link == LinkReused {
+			t.Errorf("fd %d: %+v, want %s", fd, it, kind)
+		}
+		expect(t, items[int32(fd)])
+	}
+	if !slices.Equal(in.Also, []int32{int32(again)}) {
+		t.Errorf("further descriptors: %v, want %d", in.Also, again)
+	}
+}
+
+func TestLookAtGhosts(t *testing.T) {
+	s := newScene(t)
+	_, conn, _ := s.connect()
+	_, other, _ := s.connect()
+	_, fine, _ := s.connect()
+	event1 := s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC))
+	event2 := s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC))
+	kept := map[int]int{}
+	for _, fd := range []int{conn, other, fine, event1} {
+		kept[fd] = s.keep(unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 500))
+		s.add(fd, event.In)
+	}
+	s.close(conn)
+	if err := errors.Join(unix.Dup3(fine, other, unix.O_CLOEXEC), unix.Dup3(event2, event1, unix.O_CLOEXEC)); err != nil {
+		t.Fatal(err)
+	}
+	items, _ := s.look()
+	expect(t, items[int32(fine)])
+	for fd, link := range map[int]Link{conn: LinkClosed, other: LinkReused} {
+		it := items[int32(fd)]
+		expect(t, it, ghostEvent)
+		if it.Link != link || it.Sock == nil || it.Sock.State != event.Established {
+			t.Errorf("fd %d: %+v", fd, it)
+		}
+	}
+	self := uint32(os.Getpid())
+	if _, err := proc.SameFile(self, int32(s.ep), self, int32(s.ep)); err != nil {
+		t.Logf("eventfds cannot be told apart here: %v", err)
+		return
+	}
+	expect(t, items[int32(event1)], ghostEvent)
+}
+
+// A child that inherited the instance and not the file has no ghost: its parent has the file.
+func TestLookAtSharedInstance(t *testing.T) {
+	s := newScene(t)
+	fd := s.add(s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC)), event.In)
+	lost := s.add(s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC)), event.In)
+	s.keep(unix.FcntlInt(uintptr(lost), unix.F_DUPFD_CLOEXEC, 0))
+	s.close(lost)
+	again, err := unix.FcntlInt(uintptr(s.ep), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited := os.NewFile(uintptr(again), "epoll")
+	defer inherited.Close()
+	child := exec.Command("sleep", "60")
+	child.ExtraFiles = make([]*os.File, s.ep-2)
+	child.ExtraFiles[s.ep-3] = inherited // under the number that it has here
+	if err := child.Start(); err != nil {
+		t.Skip("no sleep here: ", err)
+	}
+	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	r, err := Look(context.Background(), Options{PID: uint32(child.Process.Pid), Sample: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := r.Instances[0]
+	if !slices.Equal(in.Sharers, []uint32{uint32(os.Getpid())}) {
+		t.Skipf("this kernel does not tell who shares an instance: %+v", in)
+	}
+	for _, it := range in.Items {
+		switch int(it.FD) {
+		case fd:
+			expect(t, it)
+			if it.Link != LinkElsewhere || it.holder != uint32(os.Getpid()) {
+				t.Errorf("%+v", it)
+			}
+		case lost:
+			expect(t, it, ghostEvent)
+		}
+	}
+}
+
+func TestLookFails(t *testing.T) {
+	for pid, want := range map[uint32]error{1 << 30: proc.ErrGone, uint32(os.Getpid()): context.Canceled} {
+		ctx, cancel := context.WithCancel(context.Background())
+		if errors.Is(want, context.Canceled) {
+			newScene(t)
+			cancel()
+		}
+		if r, err := Look(ctx, Options{PID: pid, Sample: quick}); !errors.Is(err, want) || r != nil {
+			t.Errorf("process %d: %v, want %v", pid, err, want)
+		}
+		cancel()
+	}
+}
