@@ -4,7 +4,6 @@ import (
 	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/render"
-	"github.com/epwatch/epwatch/internal/timeline"
 	"github.com/epwatch/epwatch/server"
 )
 
@@ -16,14 +15,23 @@ func (e *experiment) conclude(end event.Time) *render.Conclusion {
 	c := &render.Conclusion{
 		Claims:   claimsOf(server.Evaluate(e.variant, facts), e.outcome.complete),
 		Findings: e.engine.Findings(),
+		Verdicts: e.verdicts(),
 		Tables:   e.outcome.tables,
-		Summary:  e.summary(end),
+		Summary:  e.summary(end, e.ended()),
 	}
+	c.Summary.Early = c.Summary.Ended != ""
 	c.Journal = matchJournal(e.inbox.records, e.events, c.Summary.Lost)
 	if e.outcome.complete {
 		c.Departures = departures(e.variant.Expect, c.Findings, e.answered())
 	}
 	return c
+}
+
+func (e *experiment) ended() string {
+	if e.outcome.failed != nil {
+		return e.outcome.failed.Error()
+	}
+	return e.outcome.ended
 }
 
 // answered returns the checks whose answer means something in this run.
@@ -35,40 +43,6 @@ func (e *experiment) answered() []string {
 		}
 	}
 	return codes
-}
-
-func (e *experiment) summary(end event.Time) render.Summary {
-	stats, cost := e.timeline.Stats(), e.tracer.Stats()
-	s := render.Summary{
-		Duration: end.Sub(e.meta.Start), Events: stats.Events, LowerBound: !cost.MissedKnown, Missed: cost.Missed,
-		Reads: stats.Reads, Receives: stats.Receives, Matched: stats.Matched, Findings: map[string]int{},
-		Ended: e.outcome.ended,
-	}
-	if e.outcome.failed != nil {
-		s.Ended = e.outcome.failed.Error()
-	}
-	for _, n := range cost.Lost {
-		s.Lost += n
-	}
-	for _, class := range timeline.Classes() {
-		if n := stats.Unmatched[class]; n > 0 && class != timeline.ClassNotHooked {
-			s.Unmatched = append(s.Unmatched, render.Unmatched{Reason: class.String(), Count: n})
-		}
-	}
-	if stats.Late > 0 {
-		s.Unmatched = append(s.Unmatched, render.Unmatched{Reason: "event that came too late to be put in order", Count: stats.Late})
-	}
-	for _, f := range e.engine.Findings() {
-		if f.Severity != diagnose.SeverityInfo {
-			s.Findings[f.Check]++
-		}
-	}
-	for _, v := range e.engine.Verdicts() {
-		if v.Result == diagnose.UnknownNow {
-			s.Unknown = append(s.Unknown, render.Unknown{Check: v.Check, Reason: v.Reason})
-		}
-	}
-	return s
 }
 
 func momentTables(tables []render.Table) []server.MomentTable {

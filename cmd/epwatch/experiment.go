@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/render"
-	"github.com/epwatch/epwatch/internal/timeline"
 	"github.com/epwatch/epwatch/server"
 	"github.com/epwatch/epwatch/tracer"
 )
@@ -23,17 +19,11 @@ type experiment struct {
 	variant server.Variant
 	timeout time.Duration
 	address string
-	only    []string
 	kid     *child
-	tracer  *tracer.Tracer
-	out     *output
-	print   render.Printer // out's
-	meta    *render.Meta
+	*observation
 
-	timeline *timeline.Timeline
-	engine   *diagnose.Engine
-	events   []event.Event
-	outcome  outcome
+	events  []event.Event
+	outcome outcome
 
 	inbox inbox
 }
@@ -50,26 +40,17 @@ type inbox struct {
 }
 
 func newExperiment(v server.Variant, f *traceFlags, kid *child, tr *tracer.Tracer, out *output) *experiment {
-	e := &experiment{
-		variant: v, timeout: f.clientTimeout(v), address: f.address, only: f.checks, kid: kid, tracer: tr, out: out, print: out.printer,
-		meta: metaOf(v, kid, tr.Hooks(), f.checks),
-	}
+	e := &experiment{variant: v, timeout: f.clientTimeout(v), address: f.address, kid: kid}
 	e.inbox.news = make(chan struct{}, 1)
-	e.timeline = timeline.New(timeline.Options{Observe: e.observe, PIDs: []uint32{kid.pid()}})
-	e.engine = diagnose.New(e.timeline, diagnose.Options{
-		Thresholds: thresholds(e.timeout), Only: f.checks, Missing: e.meta.Missing,
-		Report: func(f *diagnose.Finding) { e.print.Finding(e.timeline.Now(), f) },
-		Comm:   func(uint32) string { return e.meta.Processes[0].Comm },
+	who := render.Process{PID: kid.pid(), Comm: commOf(kid.pid())}
+	e.observation = newObservation(tr, out, observeOptions{
+		meta: metaOf("trace "+v.Name, []render.Process{who}, tr.Hooks(), f.checks), only: f.checks,
+		thresholds: thresholds(e.timeout), comm: func(uint32) string { return who.Comm },
 	})
+	e.before = e.showLines
+	e.each = func(ev *event.Event) { e.events = append(e.events, *ev) }
+	e.tick = func() { e.showLines(e.timeline.Now()) }
 	return e
-}
-
-func (e *experiment) observe(ev *event.Event) {
-	e.showLines(ev.Time)
-	e.engine.Tick(ev.Time) // what had to happen before this and did not is told before it
-	e.print.Event(ev)
-	e.engine.Observe(ev)
-	e.events = append(e.events, *ev)
 }
 
 // run lets the experiment happen and shows it, from the opened gate to the conclusion. The error says why it did not
@@ -90,45 +71,9 @@ func (e *experiment) run(ctx context.Context) (*render.Conclusion, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := tracer.Now()
-	e.timeline.Close(end)
-	e.showLines(end)
-	e.engine.Finish(end)
-	c := e.conclude(end)
+	c := e.conclude(e.finish())
 	e.print.Conclude(c)
 	return c, e.outcome.failed
-}
-
-// pump moves events from the tracer to the timeline until the tracer is stopped and drained. A broken output cancels the
-// run but not the pump, which has to drain what is left.
-func (e *experiment) pump(cancel context.CancelCauseFunc) error {
-	var batch []event.Event
-	for {
-		now := tracer.Now()
-		var err error
-		batch, err = e.tracer.Read(batch[:0])
-		// Everything up to now is here if nothing was left to read; else everything up to the latest that was.
-		latest := event.Time(0)
-		for i := range batch {
-			latest = max(latest, batch[i].Time)
-			e.timeline.Add(batch[i])
-		}
-		if len(batch) > 0 {
-			now = min(now, latest)
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-		e.timeline.Advance(now)
-		e.engine.Tick(e.timeline.Now())
-		e.showLines(e.timeline.Now())
-		if err := e.out.flush(); err != nil {
-			cancel(err)
-		}
-	}
 }
 
 // showLines shows the lines that were printed before a point of the timeline.

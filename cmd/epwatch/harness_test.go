@@ -126,7 +126,17 @@ type recording struct {
 // line has the fields of all types that these tests look at.
 type line struct {
 	Type       string
+	Time       event.Time `json:"ts"`
+	Clock      struct{ Monotonic event.Time }
 	PIDs       []uint32
+	PID        uint32
+	FD         int32
+	Snapshot   bool
+	Root       string
+	Message    string
+	Events     json.RawMessage
+	Checks     []struct{ Check, Result, Reason string }
+	CPU        int64
 	Source     string
 	Text       string
 	ID         any
@@ -213,13 +223,14 @@ func (r *recording) findings() []line {
 	return accusing
 }
 
-// running is a trace under way.
+// running is an observation under way.
 type running struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stdout *bufio.Reader
 	pipe   io.Closer
 	stderr bytes.Buffer
+	first  string // the first line
 	meta   line
 }
 
@@ -227,7 +238,17 @@ type running struct {
 // or just so.
 func begin(t *testing.T, args ...string) *running {
 	t.Helper()
-	r := &running{t: t, cmd: program(append([]string{"trace", "--format", "json"}, args...)...)}
+	r := beginCommand(t, append([]string{"trace", "--format", "json"}, args...)...)
+	if len(r.meta.PIDs) != 1 {
+		t.Fatalf("first line: %+v", r.meta)
+	}
+	return r
+}
+
+// beginCommand starts an observation with JSON output and waits for its first line: everything is attached then.
+func beginCommand(t *testing.T, args ...string) *running {
+	t.Helper()
+	r := &running{t: t, cmd: program(args...)}
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -244,27 +265,29 @@ func begin(t *testing.T, args ...string) *running {
 		_ = r.cmd.Wait()
 		t.Fatalf("no first line: %v; %s", err, r.stderr.String())
 	}
-	if err := json.Unmarshal(raw, &r.meta); err != nil || len(r.meta.PIDs) != 1 {
+	if err := json.Unmarshal(raw, &r.meta); err != nil || r.meta.Type != "meta" {
 		t.Fatalf("first line: %v\n%s", err, raw)
 	}
+	r.first = string(raw)
 	return r
 }
 
-// await reads lines up to the first one that holds all words.
-func (r *running) await(words ...string) {
+// await reads lines up to the first one that holds all words, and returns what it read.
+func (r *running) await(words ...string) (read string) {
 	r.t.Helper()
 next:
 	for {
 		raw, err := r.stdout.ReadString('\n')
 		if err != nil {
-			r.t.Fatalf("waiting for %q: %v; %s", words, err, r.stderr.String())
+			r.t.Fatalf("waiting for %q: %v; %s\n%s", words, err, r.stderr.String(), read)
 		}
+		read += raw
 		for _, w := range words {
 			if !strings.Contains(raw, w) {
 				continue next
 			}
 		}
-		return
+		return read
 	}
 }
 

@@ -78,6 +78,7 @@ func newRoot() *cobra.Command {
 unread, connection states, resets. It joins both sides on one timeline and says what goes wrong between
 them.`),
 		Example: `  sudo epwatch trace et-partial    watch a documented epoll server make its mistake
+  sudo epwatch attach 4711         observe a running process
   epwatch doctor                   see what this kernel allows
   epwatch explain et-unread        learn what a finding means`,
 		Args:          noArguments,
@@ -89,7 +90,8 @@ them.`),
 	root.SetHelpCommand(newHelp())
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", render.Columns)))
 	root.AddCommand(
-		newTrace(), newServe(), newClient(), newList(), newDoctor(), newExplain(), newVersion(),
+		newTrace(), newAttach(), newRun(), newLaunch(), newInspect(), newServe(), newClient(), newList(), newDoctor(), newExplain(),
+		newVersion(),
 	)
 	return root
 }

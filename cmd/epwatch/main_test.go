@@ -11,7 +11,7 @@ var update = flag.Bool("update", false, "write the expectations in the scripts a
 
 // TestMain makes this test binary epwatch when it is called by that name, which is also how trace starts its server.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"epwatch": main})
+	testscript.Main(m, map[string]func(){"epwatch": main, "helper": helperMain})
 }
 
 // TestScripts runs what needs no privileges, as people would.

@@ -18,6 +18,7 @@ type outputFlags struct {
 	file    string
 	quiet   bool
 	noColor bool
+	to      *os.File // where it goes without --output; nil is standard output
 }
 
 func (f *outputFlags) add(cmd *cobra.Command) {
@@ -31,12 +32,16 @@ func (f *outputFlags) add(cmd *cobra.Command) {
 // output is an open destination.
 type output struct {
 	printer render.Printer
+	spool   *spool // between the two
 	to      *os.File
-	file    *os.File // to be closed; nil for standard output
+	file    *os.File // to be closed; nil for a standard stream
 }
 
 func (f *outputFlags) open() (*output, error) {
 	o := &output{to: os.Stdout}
+	if f.to != nil {
+		o.to = f.to
+	}
 	if f.file != "" {
 		file, err := os.Create(f.file)
 		if err != nil {
@@ -44,7 +49,8 @@ func (f *outputFlags) open() (*output, error) {
 		}
 		o.file, o.to = file, file
 	}
-	p, err := render.New(o.to, render.Options{
+	o.spool = newSpool(o.to)
+	p, err := render.New(o.spool, render.Options{
 		Format: render.Format(f.format), Quiet: f.quiet, Color: !f.noColor && wantsColor(o.to),
 	})
 	o.printer = p
@@ -59,10 +65,13 @@ func wantsColor(to *os.File) bool {
 	return err == nil
 }
 
-// flush writes what is held back. It also notices a reader that went away while there is nothing to write, because a quiet
+// flush sends what is held back on its way. It also notices a reader that went away while there is nothing to write, because a quiet
 // observation would go on for nobody.
 func (o *output) flush() error {
 	if err := o.printer.Flush(); err != nil {
+		return err
+	}
+	if err := o.spool.failed(); err != nil {
 		return err
 	}
 	fds := []unix.PollFd{{Fd: int32(o.to.Fd())}}
@@ -84,6 +93,9 @@ func cause(err error) error {
 // whoever closed the pipe knows.
 func (o *output) finish() error {
 	err := o.flush()
+	if drained := o.spool.drain(); err == nil {
+		err = drained
+	}
 	if o.file != nil {
 		if closed := o.file.Close(); err == nil {
 			err = closed

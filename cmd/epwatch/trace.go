@@ -20,14 +20,7 @@ import (
 // traceFlags are the flags of trace.
 type traceFlags struct {
 	experimentFlags
-	outputFlags
-	backend  choice
-	checks   []string
-	failOn   []string
-	ready    string
-	buffer   int
-	packets  bool
-	duration time.Duration
+	observeFlags
 }
 
 func newTrace() *cobra.Command {
@@ -51,11 +44,11 @@ or a journal entry is not as documented; 2 wrong usage; 3 a finding named by --f
 		ValidArgsFunction: completeVariant,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, _ := server.ByName(args[0])
-			if err := f.check(cmd, 0); err != nil {
+			if err := f.experimentFlags.check(cmd, 0); err != nil {
 				return err
 			}
-			if f.duration < 0 {
-				return usagef("invalid duration %v", f.duration)
+			if err := f.observeFlags.check(); err != nil {
+				return err
 			}
 			if !cmd.Flags().Changed("packets") {
 				f.packets = v.Name == "oneshot"
@@ -65,33 +58,13 @@ or a journal entry is not as documented; 2 wrong usage; 3 a finding named by --f
 	}
 	f.addEndpoint(cmd, 0, "`PORT` of the server, 0 for a free one")
 	f.addTimeout(cmd)
-	f.add(cmd)
-	var families []string
-	for _, fam := range tracer.Families() {
-		families = append(families, string(fam))
-	}
-	fl := cmd.Flags()
-	fl.Var(choiceFlag{&f.backend, families}, "backend", "take hooks of this family only")
-	fl.Var(checksFlag{codes: &f.checks}, "check", "run these checks only, separated by commas")
-	fl.Var(checksFlag{codes: &f.failOn, allowAny: true}, "fail-on", "exit with status 3 when one of these checks finds something")
-	fl.StringVar(&f.ready, "ready-file", "", "create this `FILE` when everything is attached")
-	fl.Var(sizeFlag{&f.buffer}, "buffer", "size of the kernel's ring buffer, such as 512K or 8M")
-	fl.BoolVar(&f.packets, "packets", false, "show the segments on the wire (default true for oneshot)")
-	fl.DurationVar(&f.duration, "duration", 0, "end the observation after this time (default when the client is done)")
-	complete(cmd, "backend", families)
-	complete(cmd, "check", checkCodes())
-	complete(cmd, "fail-on", append(checkCodes(), anyCheck))
+	f.add(cmd, "show the segments on the wire (default true for oneshot)",
+		"end the observation after this time (default when the client is done)")
 	return cmd
 }
 
-// errInterrupted and errTimeUp end an observation in order.
-var (
-	errInterrupted = errors.New("interrupted")
-	errTimeUp      = errors.New("the duration is over")
-)
-
 func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
-	running := func(err error) error { return fmt.Errorf("running %s: %w", v.Name, err) }
+	running := func(err error) error { return doing("running "+v.Name, err) }
 	out, err := f.open()
 	if err != nil {
 		return err
@@ -108,20 +81,11 @@ func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
 		return running(err)
 	}
 	defer kid.end(syscall.SIGKILL)
-	tr, err := tracer.Open(tracer.Options{
-		PIDs: []uint32{kid.pid()}, Backend: tracer.Family(f.backend), Buffer: f.buffer, Packets: f.packets,
-	})
+	tr, err := f.attach(tracer.Options{PIDs: []uint32{kid.pid()}}, nil)
 	if err != nil {
 		return running(err)
 	}
 	defer tr.Close()
-	if err := writeReady(f.ready); err != nil {
-		return err
-	}
-	// A binary that links C code cannot, and runs on with what it has.
-	if err := tracer.DropPrivileges(); err != nil && !errors.Is(err, syscall.ENOTSUP) {
-		return running(err)
-	}
 	e := newExperiment(v, f, kid, tr, out)
 	c, err := e.run(ctx)
 	if err := out.finish(); err != nil {
@@ -174,12 +138,11 @@ func thresholds(timeout time.Duration) diagnose.Thresholds {
 	return diagnose.Thresholds{ETUnread: half, OneshotDisarmed: half, CloseWait: half}
 }
 
-// metaOf describes the run.
-func metaOf(v server.Variant, kid *child, hooks []tracer.Hook, only []string) *render.Meta {
+// metaOf describes an observation.
+func metaOf(command string, processes []render.Process, hooks []tracer.Hook, only []string) *render.Meta {
 	m := &render.Meta{
-		Version: version(), Kernel: kernelRelease(), Command: "trace " + v.Name,
-		Processes: []render.Process{{PID: kid.pid(), Comm: commOf(kid.pid())}},
-		Start:     tracer.Now(), Wall: time.Now(),
+		Version: version(), Kernel: kernelRelease(), Command: command, Processes: processes,
+		Start: tracer.Now(), Wall: time.Now(),
 	}
 	var have []string
 	for _, h := range hooks {

@@ -100,6 +100,13 @@ func checkRun(t *testing.T, v server.Variant, family tracer.Family, more ...stri
 	if diff := cmp.Diff(want, found); diff != "" {
 		t.Errorf("findings: -want +got:\n%s", diff)
 	}
+	types := []string{"meta", "event", "line", "claim", "journal", "table", "summary"}
+	if len(want) > 0 {
+		types = append(types, "finding")
+	}
+	if !slices.Contains(more, "--quiet") {
+		checkSchema(t, got.stdout, types...)
+	}
 	if t.Failed() {
 		t.Log(got.stdout)
 	}

@@ -20,8 +20,8 @@ func closeWait() Check {
 				"the stream, and no call on the socket that did anything until the threshold was over.",
 			Blind: "A protocol that uses the half-closed direction looks the same while the program prepares its answer; the " +
 				"finding is taken back to info once it writes. A connection pool that keeps idle connections open is " +
-				"found, although it will close them when it uses them next. When the peer closed is not known for a " +
-				"socket from before the observation.",
+				"found, although it will close them when it uses them next. Since when a socket from before the observation " +
+				"is in that state is not known: one second without anything happening is enough there.",
 			Repair: "Close the socket when a read returns 0 or EPOLLRDHUP is delivered; watch idle connections too.",
 			References: []string{
 				"tcp(7)", "epoll_ctl(2), EPOLLRDHUP", "net/ipv4/tcp_input.c: tcp_fin",
@@ -35,6 +35,10 @@ func closeWait() Check {
 }
 
 const closeWaitFix = "close the socket when a read returns 0 or EPOLLRDHUP is delivered"
+
+// foundPatience is how long nothing has to happen to a socket that was met in CLOSE_WAIT. It may have been there for hours,
+// and a program that is about to close it does so within milliseconds.
+const foundPatience = time.Second
 
 type closeWaitRule struct {
 	c         *Context
@@ -53,17 +57,27 @@ func (r *closeWaitRule) Expire(now event.Time) {
 		f := newFinding(c.file, first(c.file.Interests))
 		f.Severity, f.Outcome = SeverityWarning, OutcomeOngoing
 		f.Start, f.Unread = c.since, unreadOr(c.file, c.unread)
-		f.Fix = closeWaitFix
+		f.Fix, f.Snapshot = closeWaitFix, c.file.Sock.StateFound && !c.file.Accepted
 		knew, seqs := r.knew(c.file)
 		f.Evidence = append(append(c.evidence, c.file.LastCall.Seq, c.file.Sock.Arrived.Seq), seqs...)
+		if i := first(c.file.Interests); i != nil {
+			f.Evidence = append(f.Evidence, i.Found.Seq)
+		}
 		if c.file.Sock.FINRead.Seq != 0 {
 			f.Severity = SeverityError
 		}
-		f.Message = fmt.Sprintf("%s: the peer has closed and the socket is still held, with %s in its queue; the program %s",
-			f.who(), r.queue(c.file, f.Unread), knew)
+		f.Message = fmt.Sprintf("%s: the peer has closed%s and the socket is still held, with %s in its queue; the program %s",
+			f.who(), before(f), r.queue(c.file, f.Unread), knew)
 		c.finding = f
 		r.c.add(f, c.ripe)
 	}
+}
+
+func before(f *Finding) string {
+	if f.Snapshot {
+		return " before epwatch came"
+	}
+	return ""
 }
 
 func first(is []*timeline.Interest) *timeline.Interest {
@@ -101,6 +115,9 @@ func (r *closeWaitRule) knew(f *timeline.File) (string, []uint64) {
 		case i.Due() == timeline.Yes:
 			return "has not come back to ask", []uint64{i.LastWakeup.Seq}
 		}
+	}
+	if s.StateFound {
+		return "may have been told of it", nil
 	}
 	return "was not told of it", nil
 }
@@ -150,7 +167,11 @@ func (r *closeWaitRule) begin(ev *event.Event, f *timeline.File) {
 	}
 	n, _ := s.Unread()
 	c := &suspicion{file: f, unread: n, evidence: []uint64{s.StateAt.Seq, s.FIN.Seq}}
-	r.s.start(f, c, max(s.StateAt.Time, ev.Time), r.threshold)
+	patience := r.threshold
+	if ev.Kind == event.KindSnapshot && s.StateFound {
+		patience = min(patience, foundPatience)
+	}
+	r.s.start(f, c, max(s.StateAt.Time, ev.Time), patience)
 }
 
 // used restarts the clock: the program did something with the socket.
@@ -169,7 +190,7 @@ func (r *closeWaitRule) used(ev *event.Event, c *suspicion) {
 func (r *closeWaitRule) resumed(f *Finding, ev *event.Event, how string) {
 	f.Outcome, f.Severity, f.End = OutcomeSelfResumed, SeverityInfo, ev.Time
 	f.Evidence = append(f.Evidence, ev.Seq)
-	f.Message = fmt.Sprintf("%s: the peer had closed, and the program %s %s later", f.who(), how,
+	f.Message = fmt.Sprintf("%s: the peer had closed%s, and the program %s %s later", f.who(), before(f), how,
 		span(f.End.Sub(f.Start)))
 	r.c.change(f)
 }
@@ -205,7 +226,7 @@ func (r *closeWaitRule) ended(ev *event.Event, c *suspicion) {
 	if f.Unread > 0 {
 		f.Outcome, f.Severity = OutcomeLost, SeverityError
 	}
-	f.Message = fmt.Sprintf("%s: the peer had closed, and the socket was %s %s later, with %s in its queue",
-		f.who(), how, span(f.End.Sub(f.Start)), r.queue(c.file, f.Unread))
+	f.Message = fmt.Sprintf("%s: the peer had closed%s, and the socket was %s %s later, with %s in its queue",
+		f.who(), before(f), how, span(f.End.Sub(f.Start)), r.queue(c.file, f.Unread))
 	r.c.change(f)
 }

@@ -80,6 +80,7 @@ type Rule interface {
 
 // Finding is what a check found. The engine changes it while the story goes on; the pointer is its identity.
 type Finding struct {
+	ID       int // counted from 1 in the order of the finds
 	Check    string
 	Severity Severity
 	Outcome  Outcome
@@ -97,6 +98,9 @@ type Finding struct {
 	Evidence    []uint64 // sequence numbers of the events that prove it
 	Fix         string
 	Root        string // code of the finding on the same file that explains this one
+	// Snapshot: it rests on what was there when the observation began and on nothing having happened since. How it
+	// came about was not seen, and Start is only when it was first looked at.
+	Snapshot bool
 
 	made event.Time // when it was reported first
 	fact bool       // the kernel's own word: no loss elsewhere can make it wrong
@@ -104,9 +108,14 @@ type Finding struct {
 
 // Thresholds are how long a state must last before a check speaks. Zero means the default.
 type Thresholds struct {
-	ETUnread        time.Duration // default 500 ms
-	OneshotDisarmed time.Duration // default 500 ms
-	CloseWait       time.Duration // default 5 s
+	ETUnread        time.Duration
+	OneshotDisarmed time.Duration
+	CloseWait       time.Duration
+}
+
+// DefaultThresholds returns what is used where nothing else is asked for.
+func DefaultThresholds() Thresholds {
+	return Thresholds{ETUnread: 500 * time.Millisecond, OneshotDisarmed: 500 * time.Millisecond, CloseWait: 5 * time.Second}
 }
 
 func (t Thresholds) withDefaults() Thresholds {
@@ -115,9 +124,10 @@ func (t Thresholds) withDefaults() Thresholds {
 			*d = def
 		}
 	}
-	set(&t.ETUnread, 500*time.Millisecond)
-	set(&t.OneshotDisarmed, 500*time.Millisecond)
-	set(&t.CloseWait, 5*time.Second)
+	def := DefaultThresholds()
+	set(&t.ETUnread, def.ETUnread)
+	set(&t.OneshotDisarmed, def.OneshotDisarmed)
+	set(&t.CloseWait, def.CloseWait)
 	return t
 }
 

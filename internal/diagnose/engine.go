@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/epwatch/epwatch/internal/event"
@@ -15,6 +16,8 @@ type Engine struct {
 	rules    []Rule
 	contexts []*Context
 	findings []*Finding
+	made     int            // findings in all
+	retired  map[string]int // findings that are kept no more, by check, without those of SeverityInfo
 	gap      uint64
 	lost     uint64
 	byFile   map[event.FileID][]*Finding
@@ -23,7 +26,7 @@ type Engine struct {
 // New returns an engine for the timeline. The caller passes it every event that the timeline observes.
 func New(tl *timeline.Timeline, opt Options) *Engine {
 	opt.Thresholds = opt.Thresholds.withDefaults()
-	e := &Engine{opt: opt, tl: tl, byFile: make(map[event.FileID][]*Finding)}
+	e := &Engine{opt: opt, tl: tl, byFile: make(map[event.FileID][]*Finding), retired: make(map[string]int)}
 	tl.BeforeEach(e.expire)
 	for _, c := range Checks() {
 		if len(opt.Only) > 0 && !slices.Contains(opt.Only, c.Code) {
@@ -42,8 +45,25 @@ func (e *Engine) Observe(ev *event.Event) {
 		e.gap = gap.Seq
 		e.doubtAll(gap)
 	}
+	if ev.Kind == event.KindUnseen {
+		e.unseen(ev)
+	}
 	for _, r := range e.rules {
 		r.Observe(ev)
+	}
+}
+
+// unseen answers calls that are not followed: what a process did by them no check can know.
+func (e *Engine) unseen(ev *event.Event) {
+	what := "makes calls that are not followed"
+	switch {
+	case ev.Has(event.Compat):
+		what = "makes 32-bit calls, which are not followed"
+	case ev.Call == event.CallIOUring:
+		what = "uses io_uring, whose operations are not followed"
+	}
+	for _, c := range e.contexts {
+		c.Unknown(fmt.Sprintf("process %d %s", ev.PID, what))
 	}
 }
 
@@ -59,8 +79,42 @@ func (e *Engine) Finish(end event.Time) {
 	}
 }
 
-// Findings returns what was found so far, in the order it was found.
+// Findings returns what was found so far, in the order it was found. Of the findings that are over the latest are kept
+// only, MaxFindings in all; Counts counts every one.
 func (e *Engine) Findings() []*Finding { return e.findings }
+
+// MaxFindings is how many findings are kept, unless more are not over yet.
+const MaxFindings = 1000
+
+// Counts returns how many findings each check made, without those of SeverityInfo.
+func (e *Engine) Counts() map[string]int {
+	counts := maps.Clone(e.retired)
+	for _, f := range e.findings {
+		if f.Severity != SeverityInfo {
+			counts[f.Check]++
+		}
+	}
+	return counts
+}
+
+// retire makes room for a finding by letting go of the oldest one that is over.
+func (e *Engine) retire() {
+	i := slices.IndexFunc(e.findings, func(f *Finding) bool { return f.End != 0 })
+	if len(e.findings) < MaxFindings || i < 0 {
+		return
+	}
+	f := e.findings[i]
+	if f.Severity != SeverityInfo {
+		e.retired[f.Check]++
+	}
+	e.findings = slices.Delete(e.findings, i, i+1)
+	left := slices.DeleteFunc(e.byFile[f.File], func(other *Finding) bool { return other == f })
+	if len(left) == 0 {
+		delete(e.byFile, f.File)
+		return
+	}
+	e.byFile[f.File] = left
+}
 
 // Verdicts returns a line for each check that runs.
 func (e *Engine) Verdicts() []Verdict {
@@ -81,9 +135,7 @@ func (e *Engine) Verdicts() []Verdict {
 }
 
 func (e *Engine) accused(code string) bool {
-	return slices.ContainsFunc(e.findings, func(f *Finding) bool {
-		return f.Check == code && f.Severity != SeverityInfo
-	})
+	return e.Counts()[code] > 0
 }
 
 func (e *Engine) expire(now event.Time) {
@@ -123,7 +175,9 @@ func (e *Engine) report(f *Finding) {
 
 // add makes a finding public that was made at that time.
 func (c *Context) add(f *Finding, made event.Time) {
-	f.Check, f.made = c.check.Code, made
+	c.engine.retire()
+	c.engine.made++
+	f.ID, f.Check, f.made = c.engine.made, c.check.Code, made
 	if f.File != 0 {
 		f.Root = c.root(f.File)
 		c.engine.byFile[f.File] = append(c.engine.byFile[f.File], f)

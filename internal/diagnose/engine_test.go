@@ -90,8 +90,12 @@ func TestFindingsAreComplete(t *testing.T) {
 		h, _ := readHistory(t, path)
 		r := (&run{h: h}).play(h.events)
 		for _, f := range r.findings {
-			if len(f.Evidence) < 3 || len(f.Evidence) > 10 || !slices.IsSorted(f.Evidence) {
-				t.Errorf("%s has the evidence %v, want 3 to 10 events in order", f.Check, f.Evidence)
+			least := 3
+			if f.Snapshot {
+				least = 2 // the state, and the item
+			}
+			if len(f.Evidence) < least || len(f.Evidence) > 10 || !slices.IsSorted(f.Evidence) {
+				t.Errorf("%s has the evidence %v, want %d to 10 events in order", f.Check, f.Evidence, least)
 			}
 			for _, seq := range f.Evidence {
 				if seq == 0 || seq > r.stats.Total {
@@ -227,4 +231,59 @@ func TestHistoriesWithHoles(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCallsThatAreNotFollowed: nothing is clean where a process has ways of its own.
+func TestCallsThatAreNotFollowed(t *testing.T) {
+	for what, ev := range map[string]event.Event{
+		"process 7 uses io_uring, whose operations are not followed": {Call: event.CallIOUring},
+		"process 7 makes 32-bit calls, which are not followed":       {Flags: event.Compat},
+		"process 7 makes calls that are not followed":                {},
+	} {
+		ev.Kind, ev.Time, ev.PID, ev.FD, ev.EpFD = event.KindUnseen, 1e9, 7, event.NoFD, event.NoFD
+		r := (&run{h: &history{}}).play([]event.Event{ev})
+		for _, v := range r.verdicts {
+			if v.Result != diagnose.UnknownNow || v.Reason != what {
+				t.Errorf("%s is %s: %q, want unknown: %q", v.Check, v.Result, v.Reason, what)
+			}
+		}
+	}
+}
+
+// TestFindingsAreBounded: a server that resets a connection each millisecond for hours does not fill the memory, and every
+// finding is counted.
+func TestFindingsAreBounded(t *testing.T) {
+	const n = diagnose.MaxFindings + 500
+	var events []event.Event
+	for i := range n {
+		at, addr := event.Time(1e9+i*1e6), event.Addr(i+1)
+		base := event.Event{PID: 7, TID: 7, FD: event.NoFD, EpFD: event.NoFD, SockAddr: addr, FileAddr: addr}
+		found := base
+		found.Kind, found.Time, found.FD, found.NewState = event.KindSnapshot, at, 5, event.Established
+		found.Unread, found.Flags = 3, event.HasUnread
+		reset := base
+		reset.Kind, reset.Time, reset.Unread, reset.Flags = event.KindReset, at+10, 3, event.HasUnread
+		reset.Reason = event.ReasonAbortOnClose
+		closed := base
+		closed.Kind, closed.Time, closed.Start, closed.FD = event.KindClose, at+20, at+5, 5
+		events = append(events, found, reset, closed)
+	}
+	var eng *diagnose.Engine
+	tl := timeline.New(timeline.Options{Observe: func(ev *event.Event) { eng.Observe(ev) }})
+	ids := map[int]bool{}
+	eng = diagnose.New(tl, diagnose.Options{Report: func(f *diagnose.Finding) { ids[f.ID] = true }})
+	for _, ev := range events {
+		tl.Add(ev)
+	}
+	tl.Close(0)
+	eng.Finish(tl.Now())
+	if kept := len(eng.Findings()); kept != diagnose.MaxFindings {
+		t.Errorf("%d findings are kept, want %d", kept, diagnose.MaxFindings)
+	}
+	if got := eng.Counts()["reset-on-close"]; got != n || len(ids) != n || !ids[1] || !ids[n] {
+		t.Errorf("%d findings are counted and %d were reported, want %d", got, len(ids), n)
+	}
+	if last := eng.Findings()[diagnose.MaxFindings-1]; last.ID != n {
+		t.Errorf("the last one kept has the number %d, want %d", last.ID, n)
+	}
 }

@@ -22,8 +22,9 @@ func etUnread() Check {
 			Proof: "The wakeup and the delivery that told of the input, the last receive with the bytes it left, the " +
 				"wait that the loop went back to, and no wakeup of that item from there until the threshold was over.",
 			Blind: "TCP sockets only. A socket with SO_RCVLOWAT above 1 is woken late on purpose, which the check cannot " +
-				"see. Items that share their epoll_data cannot be told apart. A delivery from before the " +
-				"observation is not known. A program that holds input back on purpose (flow control) is taken back to " +
+				"see. Items that share their epoll_data cannot be told apart. Of an item from before the observation " +
+				"only the snapshot is known: input that is there, on an item that no wait hands out, counts as left unread, " +
+				"also when the program has looked at it with MSG_PEEK and waits for more. A program that holds input back on purpose (flow control) is taken back to " +
 				"info only when it goes on by itself.",
 			Repair: "Read until EAGAIN after each edge-triggered delivery; or remember the file in a list of one's own and " +
 				"serve that before the next wait blocks; or use level-triggered mode.",
@@ -66,11 +67,23 @@ func (r *etUnreadRule) Expire(now event.Time) {
 		f.Severity, f.Outcome = SeverityWarning, OutcomeOngoing
 		f.Start, f.Unread, f.TID = c.since, c.unread, c.tid
 		f.Evidence = c.evidence
-		f.Fix = etUnreadFix
-		f.Message = fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery; nothing is due to wake it",
-			f.who(), bytes(c.unread), was(c.unread))
+		f.Fix, f.Snapshot = etUnreadFix, c.snapshot
+		f.Message = r.left(f, c, c.unread) + "; nothing is due to wake it"
 		c.finding = f
 		r.c.add(f, c.ripe)
+	}
+}
+
+// left says what was left unread, and whether that was seen or found.
+func (*etUnreadRule) left(f *Finding, c *suspicion, n uint32) string {
+	switch {
+	case !c.snapshot:
+		return fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery", f.who(), bytes(n), was(n))
+	case c.read:
+		return fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery that was before epwatch came",
+			f.who(), bytes(n), was(n))
+	default:
+		return fmt.Sprintf("%s: %s lay unread on an edge-triggered item when epwatch came", f.who(), bytes(n))
 	}
 }
 
@@ -113,8 +126,12 @@ func (r *etUnreadRule) Observe(ev *event.Event) {
 	case event.KindEpollCtl, event.KindShutdown:
 		r.restart(sub.File)
 		r.judge(ev, sub.File)
-	case event.KindClose, event.KindRelease, event.KindState, event.KindReset, event.KindAccept, event.KindDup,
-		event.KindSnapshot:
+	case event.KindSnapshot:
+		r.ended(ev, sub.File)
+		if sub.Interest != nil {
+			r.judge(ev, sub.File)
+		}
+	case event.KindClose, event.KindRelease, event.KindState, event.KindReset, event.KindAccept, event.KindDup:
 		r.ended(ev, sub.File)
 	}
 }
@@ -181,7 +198,7 @@ func (r *etUnreadRule) consumed(ev *event.Event, f *timeline.File) {
 		return
 	}
 	found.Evidence = append(found.Evidence, c.woken.Seq, ev.Seq)
-	left := fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery", found.who(), bytes(c.unread), was(c.unread))
+	left := r.left(found, c, c.unread)
 	switch {
 	case c.woken.Seq != 0:
 		found.Outcome, found.Severity, found.End = OutcomeRescued, SeverityWarning, c.woken.Time
@@ -218,8 +235,7 @@ func (r *etUnreadRule) ended(ev *event.Event, f *timeline.File) {
 		found.Evidence = append(found.Evidence, ev.Seq)
 	}
 	found.Outcome, found.Severity, found.End, found.Unread = OutcomeLost, SeverityError, f.EndTime, left
-	found.Message = fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery and never read: closed %s later",
-		found.who(), bytes(left), was(left), span(found.End.Sub(found.Start)))
+	found.Message = fmt.Sprintf("%s and never read: closed %s later", r.left(found, c, left), span(found.End.Sub(found.Start)))
 	r.c.change(found)
 }
 
@@ -251,8 +267,9 @@ func (r *etUnreadRule) judge(ev *event.Event, f *timeline.File) {
 		return // its clock runs since the loop moved on first
 	}
 	n, _ := f.Sock.Unread()
-	c = &suspicion{file: f, interest: i, unread: n, tid: i.LastDelivery.TID}
-	c.evidence = []uint64{i.LastWakeup.Seq, i.LastDelivery.Seq, f.Sock.LastRecv.Seq, f.Sock.UnreadSeq(), ev.Seq}
+	c = &suspicion{file: f, interest: i, unread: n, tid: i.LastDelivery.TID, snapshot: i.FromBefore()}
+	c.read = f.Sock.LastRecv.Seq != 0
+	c.evidence = []uint64{i.Found.Seq, i.LastWakeup.Seq, i.LastDelivery.Seq, f.Sock.LastRecv.Seq, f.Sock.UnreadSeq(), ev.Seq}
 	if i.Due() == timeline.Yes {
 		c.waiting = true
 		r.s.start(f, c, ev.Time, dueGrace)
@@ -284,6 +301,14 @@ func forgotten(f *timeline.File) (told *timeline.Interest, since event.Time, ok 
 		if !i.Edge() {
 			return nil, 0, false // it will be handed out again and again
 		}
+		// Of an item from before the observation nobody knows who was told; Due will say whether anybody is yet to be.
+		if i.FromBefore() {
+			since = max(since, i.Found.Time)
+			if told == nil {
+				told = i
+			}
+			continue
+		}
 		// Every loop that watches must have been told and have gone on.
 		if !i.Told() || i.Deliverer == nil || !i.Deliverer.MovedOn(i.LastDelivery) {
 			return nil, 0, false
@@ -293,7 +318,7 @@ func forgotten(f *timeline.File) (told *timeline.Interest, since event.Time, ok 
 			told = i
 		}
 	}
-	if told == nil || told.Delivered&(event.In|event.RdNorm|event.RdHup|event.Hup|event.Err|event.Pri) == 0 {
+	if told == nil || !told.FromBefore() && told.Delivered&(event.In|event.RdNorm|event.RdHup|event.Hup|event.Err|event.Pri) == 0 {
 		return nil, 0, false
 	}
 	if f.WriteBlocked() && told.Wants(event.Out) {

@@ -148,6 +148,9 @@ func (r *run) text() string {
 		if f.Root != "" {
 			fmt.Fprintf(&b, " root %s", f.Root)
 		}
+		if f.Snapshot {
+			b.WriteString(" from the snapshot")
+		}
 		fmt.Fprintf(&b, " evidence %v\n\t%s\n", f.Evidence, f.Message)
 	}
 	for _, v := range r.verdicts {

@@ -21,8 +21,8 @@ func oneshotDisarmed() Check {
 			Proof: "The delivery that disarmed the item, the wakeup that the kernel ignored because of that, and no " +
 				"EPOLL_CTL_MOD until the threshold was over.",
 			Blind: "A worker that takes longer than the threshold over one request and then re-arms looks the same " +
-				"until it does; the finding is then taken back to info. Items whose mask was not seen before they were " +
-				"disarmed cannot be judged.",
+				"until it does; the finding is then taken back to info. What an item wants that was disarmed before the " +
+				"observation is not known: input is taken to be wanted.",
 			Repair: "Call epoll_ctl(EPOLL_CTL_MOD) with the full mask after each delivery is handled; it reports at once " +
 				"what arrived meanwhile.",
 			References: []string{"epoll_ctl(2), EPOLLONESHOT", "fs/eventpoll.c: ep_poll_callback, ep_send_events (EP_PRIVATE_BITS)"},
@@ -52,7 +52,7 @@ func (r *oneshotRule) Expire(now event.Time) {
 		f := newFinding(c.file, c.interest)
 		f.Severity, f.Outcome = SeverityWarning, OutcomeOngoing
 		f.Start, f.Unread, f.TID = c.since, c.unread, c.tid
-		f.Evidence, f.Fix = c.evidence, oneshotFix
+		f.Evidence, f.Fix, f.Snapshot = c.evidence, oneshotFix, c.snapshot
 		f.Message = r.says(f, c) + "; nothing will wake it"
 		c.finding = f
 		r.c.add(f, c.ripe)
@@ -62,6 +62,9 @@ func (r *oneshotRule) Expire(now event.Time) {
 func (r *oneshotRule) says(f *Finding, c *suspicion) string {
 	s := c.file.Sock
 	what := queue(f.Unread, s != nil && s.EndUnseen())
+	if c.snapshot {
+		return fmt.Sprintf("%s: %s waited on an EPOLLONESHOT item that was disarmed when epwatch came", f.who(), what)
+	}
 	return fmt.Sprintf("%s: %s arrived on an EPOLLONESHOT item that was never re-armed", f.who(), what)
 }
 
@@ -76,6 +79,8 @@ func (r *oneshotRule) Observe(ev *event.Event) {
 		r.arrived(ev, sub)
 	case event.KindEpollCtl:
 		r.controlled(ev, sub)
+	case event.KindSnapshot:
+		r.found(ev, sub)
 	case event.KindRecv, event.KindRead:
 		r.drained(ev, sub.File)
 	case event.KindExit:
@@ -97,7 +102,7 @@ func (r *oneshotRule) arrived(ev *event.Event, sub *timeline.Subject) {
 	if i == nil || !i.OneShot() || i.Armed() != timeline.No || ev.Key != 0 && ev.Key&inputKeys == 0 {
 		return
 	}
-	if i.Mask&^event.Private == 0 {
+	if i.Mask&^event.Private == 0 && !i.FromBefore() {
 		r.c.Unknown("a disarmed item from before the observation: what it wants is not known")
 		return
 	}
@@ -108,10 +113,30 @@ func (r *oneshotRule) arrived(ev *event.Event, sub *timeline.Subject) {
 		r.extend(c, ev)
 		return
 	}
-	c := &suspicion{file: i.File, interest: i, unread: ev.Unread, tid: i.LastDelivery.TID}
-	c.evidence = []uint64{i.Added.Seq, i.LastWakeup.Seq, i.LastDelivery.Seq, ev.Seq}
+	r.suspect(i, ev, ev.Unread)
+}
+
+// found opens a suspicion when a disarmed item from before the observation holds input.
+func (r *oneshotRule) found(ev *event.Event, sub *timeline.Subject) {
+	i := sub.Interest
+	if i == nil || !i.OneShot() || i.Armed() != timeline.No || !i.FromBefore() || r.s.open[i] != nil || i.File.Sock == nil {
+		return
+	}
+	n, known := i.File.Sock.Unread()
+	if i.File.Sock.Listening || !known || n == 0 && !i.File.Sock.FINUnread() {
+		return
+	}
+	r.suspect(i, ev, n)
+}
+
+func (r *oneshotRule) suspect(i *timeline.Interest, ev *event.Event, unread uint32) {
+	c := &suspicion{file: i.File, interest: i, unread: unread, tid: i.LastDelivery.TID, snapshot: i.FromBefore()}
+	c.evidence = []uint64{i.Found.Seq, i.Added.Seq, i.LastWakeup.Seq, i.LastDelivery.Seq, ev.Seq}
 	if i.File.Sock != nil {
 		c.evidence = append(c.evidence, i.File.Sock.LastRecv.Seq)
+		if c.snapshot {
+			c.evidence = append(c.evidence, i.File.Sock.UnreadSeq())
+		}
 	}
 	r.s.start(i, c, ev.Time, r.threshold)
 }
@@ -121,7 +146,7 @@ func (r *oneshotRule) wanted(i *timeline.Interest, ev *event.Event) bool {
 	if i.File.Sock != nil && i.File.Sock.State == event.Closed || ev.Key&(event.Err|event.Hup) != 0 {
 		return true // errors and hang-ups are always asked for
 	}
-	if !i.Wants(event.In | event.RdNorm | event.RdHup) {
+	if !i.FromBefore() && !i.Wants(event.In|event.RdNorm|event.RdHup) {
 		return false
 	}
 	return !ev.Has(event.HasUnread) || ev.Unread > 0 || ev.Flags&(event.FIN|event.FINUnread) != 0
@@ -185,8 +210,12 @@ func (r *oneshotRule) resumed(c *suspicion, ev *event.Event, how string) {
 	}
 	f.Outcome, f.Severity, f.End = OutcomeSelfResumed, SeverityInfo, ev.Time
 	f.Evidence = append(f.Evidence, ev.Seq)
-	f.Message = fmt.Sprintf("%s: %s arrived on a disarmed EPOLLONESHOT item, which the program %s by itself %s later",
-		f.who(), queue(f.Unread, c.woken.Seq != 0), how, span(f.End.Sub(f.Start)))
+	arrived := "arrived"
+	if c.snapshot {
+		arrived = "had arrived when epwatch came"
+	}
+	f.Message = fmt.Sprintf("%s: %s %s on a disarmed EPOLLONESHOT item, which the program %s by itself %s later",
+		f.who(), queue(f.Unread, c.woken.Seq != 0), arrived, how, span(f.End.Sub(f.Start)))
 	r.c.change(f)
 }
 

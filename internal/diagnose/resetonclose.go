@@ -22,7 +22,8 @@ func resetOnClose() Check {
 			Proof: "The reset, sent inside the close or the exit that ended the socket, with the bytes that were unread.",
 			Blind: "Kernels before 6.10 do not say why they send a reset: there the close around it and the unread bytes are the " +
 				"proof. A socket whose last reference went with another process or in the kernel is not seen as closed by " +
-				"this one. Whether the peer minded is not known.",
+				"this one. Whether the peer minded is not known. Input that crossed with the close, of which the program " +
+				"could not know, is told as info: an idle connection that both sides give up at the same time.",
 			Repair: "Read to the end of the stream before closing, or shut the writing side down, read until 0, then close.",
 			References: []string{
 				"RFC 2525, section 2.17", "RFC 1122, section 4.2.2.13", "net/ipv4/tcp.c: __tcp_close",
@@ -35,6 +36,8 @@ func resetOnClose() Check {
 
 const (
 	resetFix = "read until 0 or EAGAIN before close, or shutdown(SHUT_WR), read until 0, then close"
+
+	crossedFix = "none is needed: both sides may do what they did, and the peer may send it again"
 
 	// closeTime is how long after its reset a close may return before the check goes without it.
 	closeTime = time.Second
@@ -193,5 +196,22 @@ func (r *resetRule) found(p pendingReset, end event.Time, how string, by uint64)
 	f.Message = fmt.Sprintf("%s: %s %s unread when %s, so the kernel sent a reset instead of a FIN", f.who(),
 		bytes(p.unread), was(p.unread), how)
 	f.fact = p.sure
+	if r.crossed(p) {
+		f.Severity, f.Fix = SeverityInfo, crossedFix
+		f.Evidence = append(f.Evidence, p.sock.Filled.Seq)
+		f.Message = fmt.Sprintf("%s: %s arrived %s before %s and nobody had been told of it yet, so the kernel sent a reset instead "+
+			"of a FIN: both sides moved at the same time", f.who(), bytes(p.unread), span(p.at.Time.Sub(p.sock.Filled.Time)), how)
+	}
 	r.c.add(f, end)
+}
+
+// crossed reports whether the peer sent while this side was closing: all that is unread came just before, the program had
+// not been told of any of it, and what the program wrote last it had done with before it went to wait for something new. A
+// server that closes its idle connections cannot avoid this.
+func (r *resetRule) crossed(p pendingReset) bool {
+	f, s := p.file, p.sock
+	if f == nil || !f.Accepted && f.First >= s.Filled.Time || s.Filled.Seq <= f.Told.Seq || p.at.Time.Sub(s.Filled.Time) > r.c.Thresholds.ETUnread {
+		return false
+	}
+	return f.LastWrite.Seq == 0 || f.Writer != nil && f.Writer.Entered.Seq > f.LastWrite.Seq
 }

@@ -21,6 +21,8 @@ type suspicion struct {
 	finding  *Finding
 	woken    timeline.Mark // new input came after it began
 	waiting  bool          // the item is due: not wrong yet
+	read     bool          // bytes were seen to be read before
+	snapshot bool          // its beginning was not seen: it was so when the observation began
 }
 
 // suspicions are the open ones of a check, by what they are about.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,12 +15,19 @@ import (
 func (t *text) Meta(m *Meta) {
 	t.start = m.Start
 	parts := []string{"epwatch " + m.Version, m.Command}
-	for _, p := range m.Processes {
+	for i, p := range m.Processes {
+		t.comms[p.PID] = p.Comm
+		if i >= maxNamed {
+			continue
+		}
 		who := "pid " + strconv.FormatUint(uint64(p.PID), 10)
 		if p.Comm != "" {
 			who += " (" + Escape(p.Comm) + ")"
 		}
 		parts = append(parts, who)
+	}
+	if n := len(m.Processes); n > maxNamed {
+		parts = append(parts, "and "+strconv.Itoa(n-maxNamed)+" more")
 	}
 	if len(m.Processes) == 1 {
 		t.mainPID = m.Processes[0].PID
@@ -37,6 +45,9 @@ func (t *text) Meta(m *Meta) {
 	}
 	t.paragraph(padLeft("no", numberWidth)+" "+padLeft("ms", timeWidth)+"  "+padRight("side", sideWidth)+"  what", "", "", dim)
 }
+
+// maxNamed is how many processes the header names.
+const maxNamed = 8
 
 // families sums up where the hooks sit: the family of most of them, and the events of the others.
 func families(hooks []Hook) string {
@@ -80,6 +91,7 @@ func (t *text) Conclude(c *Conclusion) {
 	t.claims(c.Claims)
 	t.journal(c.Journal)
 	t.findings(c.Findings)
+	t.verdicts(c.Verdicts)
 	t.tables(c.Tables)
 	t.summary(c)
 }
@@ -141,7 +153,15 @@ func (t *text) findings(found []*diagnose.Finding) {
 	if len(found) == 0 {
 		t.paragraph("none", "  ", "  ", plain)
 	}
+	shown := map[string]int{}
 	for _, f := range found {
+		what := f.Check
+		if f.Severity == diagnose.SeverityInfo {
+			what += " (info)"
+		}
+		if shown[what]++; shown[what] > maxShown {
+			continue
+		}
 		mark, s := findingMark(f)
 		head := f.Check
 		if f.Outcome != "" {
@@ -156,6 +176,35 @@ func (t *text) findings(found []*diagnose.Finding) {
 		if f.Fix != "" {
 			t.paragraph(f.Fix, "     repair: ", "             ", plain)
 		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(shown)) {
+		if more := shown[what] - maxShown; more > 0 {
+			t.paragraph("and "+strconv.Itoa(more)+" more of "+what+" like these (--format json has them all)", "  ", "  ", plain)
+		}
+	}
+}
+
+// maxShown is how many findings of a check the closing part shows; all of them were shown when they were made.
+const maxShown = 20
+
+func (t *text) verdicts(verdicts []Verdict) {
+	if len(verdicts) == 0 {
+		return
+	}
+	t.title("Checks")
+	cells := make([][]string, 0, len(verdicts))
+	for _, v := range verdicts {
+		cells = append(cells, []string{v.Check, v.Result, v.Reason})
+	}
+	for i, line := range Align(cells) {
+		s := plain
+		switch verdicts[i].Result {
+		case string(diagnose.Found):
+			s = red
+		case string(diagnose.UnknownNow):
+			s = yellow
+		}
+		t.paragraph(line, "  ", "    ", s)
 	}
 }
 
@@ -185,32 +234,70 @@ func (t *text) where(f *diagnose.Finding) string {
 	if e := numbers(f.Evidence); e != "" {
 		parts = append(parts, "events "+e)
 	}
+	if f.Snapshot {
+		parts = append(parts, "how it came about was not seen")
+	}
 	return strings.Join(parts, ", ")
 }
 
 func (t *text) summary(c *Conclusion) {
 	s := &c.Summary
 	t.title("Summary")
-	total := uint64(0)
-	for _, n := range s.Events {
-		total += n
-	}
-	parts := []string{seconds(s.Duration), plural(total, "event")}
+	parts := []string{seconds(s.Duration), plural(s.total(), "event")}
 	parts = append(parts, plural(s.Reads, "read"), plural(s.Receives, "receive"), strconv.FormatUint(s.Matched, 10)+" matched")
 	for _, u := range s.Unmatched {
 		parts = append(parts, strconv.FormatUint(u.Count, 10)+" unmatched: "+u.Reason)
 	}
 	t.paragraph(strings.Join(parts, ", "), "  ", "  ", plain)
+	t.kinds(s)
 	t.loss(s)
-	for _, u := range s.Unknown {
-		t.paragraph("unknown: "+u.Check+": "+u.Reason, "  ", "  ", yellow)
+	t.cost(s)
+	if len(c.Verdicts) == 0 {
+		for _, u := range s.Unknown {
+			t.paragraph("unknown: "+u.Check+": "+u.Reason, "  ", "  ", yellow)
+		}
 	}
-	if s.Ended != "" {
+	switch {
+	case s.Ended != "" && s.Early:
 		t.paragraph("ended early: "+s.Ended, "  ", "  ", yellow)
+	case s.Ended != "":
+		t.paragraph("ended: "+s.Ended, "  ", "  ", plain)
 	}
 	for _, d := range c.Departures {
 		t.paragraph(d, "  ✗ ", "    ", red)
 	}
+}
+
+// kinds counts the events by kind, the most frequent first.
+func (t *text) kinds(s *Summary) {
+	order := slices.SortedFunc(maps.Keys(s.Events), func(a, b event.Kind) int {
+		if n := cmp.Compare(s.Events[b], s.Events[a]); n != 0 {
+			return n
+		}
+		return cmp.Compare(a, b)
+	})
+	var parts []string
+	for _, k := range order {
+		parts = append(parts, k.String()+" "+strconv.FormatUint(s.Events[k], 10))
+	}
+	if len(parts) > 0 {
+		t.paragraph("events: "+strings.Join(parts, ", "), "  ", "    ", plain)
+	}
+}
+
+func (t *text) cost(s *Summary) {
+	parts := []string{
+		strconv.FormatFloat(s.rate(), 'f', 0, 64) + " events/s",
+		"epwatch took " + milliseconds(s.Cost.CPU) + " of processor time",
+	}
+	if s.Cost.BPFRuns > 0 {
+		parts = append(parts, "its programs in the kernel "+milliseconds(s.Cost.BPF)+" in "+plural(s.Cost.BPFRuns, "run"))
+	}
+	t.paragraph(strings.Join(parts, ", "), "  ", "    ", plain)
+}
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + " ms"
 }
 
 func (t *text) loss(s *Summary) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"math"
 	"net/netip"
 	"time"
 
@@ -19,15 +20,15 @@ type jsonLines struct {
 	buf []byte
 	err error
 
-	ids  map[*diagnose.Finding]int
-	last map[*diagnose.Finding]string
+	last  map[int]string    // what was written of each finding
+	comms map[uint32]string // names for events, once there is more than one process
 }
 
 func newJSON(w io.Writer) *jsonLines {
-	out := bufio.NewWriter(w)
+	out := bufio.NewWriterSize(w, bufferSize)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	return &jsonLines{out: out, enc: enc, ids: map[*diagnose.Finding]int{}, last: map[*diagnose.Finding]string{}}
+	return &jsonLines{out: out, enc: enc, last: map[int]string{}, comms: map[uint32]string{}}
 }
 
 func (j *jsonLines) put(v any) {
@@ -59,6 +60,7 @@ func (j *jsonLines) Meta(m *Meta) {
 	pids := []uint32{}
 	for _, p := range m.Processes {
 		pids = append(pids, p.PID)
+		j.learn(p)
 	}
 	j.put(jsonMeta{
 		Type: "meta", Schema: Schema, Version: m.Version, Kernel: m.Kernel, Command: m.Command,
@@ -82,8 +84,47 @@ func list[T any](s []T) []T {
 	return s
 }
 
+type jsonProcess struct {
+	Type string `json:"type"`
+	Time int64  `json:"ts"`
+	Process
+}
+
+func (j *jsonLines) Process(at event.Time, p Process) {
+	j.learn(p)
+	j.put(jsonProcess{Type: "process", Time: int64(at), Process: p})
+}
+
+// learn keeps a name in the form in which events carry it.
+func (j *jsonLines) learn(p Process) {
+	if len(j.comms) >= maxRemembered {
+		clear(j.comms)
+	}
+	quoted, err := json.Marshal(p.Comm)
+	if p.Comm == "" || err != nil {
+		quoted = nil
+	}
+	j.comms[p.PID] = string(quoted)
+}
+
+type jsonNote struct {
+	Type string `json:"type"`
+	Time int64  `json:"ts"`
+	PID  uint32 `json:"pid,omitempty"`
+	Text string `json:"text"`
+}
+
+func (j *jsonLines) Note(n *Note) {
+	j.put(jsonNote{Type: "note", Time: int64(n.Time), PID: n.PID, Text: n.Text})
+}
+
 func (j *jsonLines) Event(ev *event.Event) {
-	j.buf = append(event.AppendJSON(j.buf[:0], ev), '\n')
+	j.buf = event.AppendJSON(j.buf[:0], ev)
+	if comm := j.comms[ev.PID]; comm != "" && len(j.comms) > 1 {
+		j.buf = append(append(j.buf[:len(j.buf)-1], `,"comm":`...), comm...)
+		j.buf = append(j.buf, '}')
+	}
+	j.buf = append(j.buf, '\n')
 	if _, err := j.out.Write(j.buf); err != nil && j.err == nil {
 		j.err = err
 	}
@@ -125,28 +166,30 @@ type jsonFinding struct {
 	Evidence []uint64 `json:"evidence"`
 	Fix      string   `json:"fix,omitempty"`
 	Root     string   `json:"root,omitempty"`
+	Snapshot bool     `json:"snapshot,omitempty"`
 }
 
 // Finding writes what is new about a finding and stays silent when nothing is.
 func (j *jsonLines) Finding(at event.Time, f *diagnose.Finding) {
-	if j.ids[f] == 0 {
-		j.ids[f] = len(j.ids) + 1
-	}
 	line := jsonFinding{
-		Type: "finding", ID: j.ids[f], Check: f.Check, Severity: string(f.Severity), Outcome: string(f.Outcome),
+		Type: "finding", ID: f.ID, Check: f.Check, Severity: string(f.Severity), Outcome: string(f.Outcome),
 		PID: f.PID, TID: f.TID, Comm: f.Comm, FD: known(f.FD), EpFD: known(f.EpFD), File: uint32(f.File),
 		Epoll: uint32(f.Epoll), Local: address(f.Local), Peer: address(f.Peer), Start: int64(f.Start), End: int64(f.End),
 		Unread: f.Unread, Message: f.Message, Evidence: list(f.Evidence), Fix: f.Fix, Root: f.Root,
+		Snapshot: f.Snapshot,
 	}
 	b, err := json.Marshal(line)
 	if err != nil {
 		j.err = err
 		return
 	}
-	if j.last[f] == string(b) {
+	if j.last[f.ID] == string(b) {
 		return
 	}
-	j.last[f] = string(b)
+	if len(j.last) >= maxFindings {
+		clear(j.last) // what follows may be said twice
+	}
+	j.last[f.ID] = string(b)
 	line.Time = int64(at)
 	j.put(line)
 }
@@ -245,8 +288,13 @@ type jsonSummary struct {
 	Unmatched  []Unmatched       `json:"unmatched"`
 	Findings   map[string]int    `json:"findings"`
 	Unknown    []Unknown         `json:"unknown"`
+	Checks     []Verdict         `json:"checks"`
 	Departures []string          `json:"departures,omitempty"`
 	Ended      string            `json:"ended,omitempty"`
+	Rate       float64           `json:"events_per_second"`
+	CPU        int64             `json:"cpu"`
+	BPF        int64             `json:"bpf_run_time,omitempty"`
+	BPFRuns    uint64            `json:"bpf_runs,omitempty"`
 }
 
 func (j *jsonLines) summary(c *Conclusion) {
@@ -261,8 +309,9 @@ func (j *jsonLines) summary(c *Conclusion) {
 	}
 	j.put(jsonSummary{
 		Type: "summary", Duration: s.Duration.Nanoseconds(), Events: events, Lost: s.Lost, LowerBound: s.LowerBound,
-		Reads: s.Reads, Receives: s.Receives, Matched: s.Matched, Unmatched: list(s.Unmatched), Findings: found,
-		Unknown: list(s.Unknown), Departures: c.Departures, Ended: s.Ended,
+		Missed: s.Missed, Reads: s.Reads, Receives: s.Receives, Matched: s.Matched, Unmatched: list(s.Unmatched), Findings: found,
+		Unknown: list(s.Unknown), Checks: list(c.Verdicts), Departures: c.Departures, Ended: s.Ended,
+		Rate: math.Round(s.rate()*10) / 10, CPU: s.Cost.CPU.Nanoseconds(), BPF: s.Cost.BPF.Nanoseconds(), BPFRuns: s.Cost.BPFRuns,
 	})
 }
 

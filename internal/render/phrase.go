@@ -42,6 +42,8 @@ var phrases = [...]func(names, *event.Event) phrase{
 	event.KindQueued:      queuedWords,
 	event.KindRelease:     releaseWords,
 	event.KindShutdown:    shutdownWords,
+	event.KindExec:        execWords,
+	event.KindUnseen:      unseenWords,
 }
 
 func (n names) words(ev *event.Event) phrase {
@@ -223,6 +225,19 @@ func dupWords(n names, ev *event.Event) phrase {
 
 func forkWords(_ names, ev *event.Event) phrase {
 	return phrase{what: "fork", detail: "child " + strconv.FormatInt(ev.Ret, 10)}
+}
+
+func execWords(names, *event.Event) phrase { return phrase{what: "exec", detail: "a new program"} }
+
+func unseenWords(_ names, ev *event.Event) phrase {
+	p := phrase{what: "unseen", detail: "calls that are not followed", style: yellow}
+	switch {
+	case ev.Has(event.Compat):
+		p.detail = "32-bit calls, which are not followed"
+	case ev.Call != event.CallNone:
+		p.detail = ev.Call.String() + ": what is done by it is not followed"
+	}
+	return p
 }
 
 func exitWords(_ names, ev *event.Event) phrase {

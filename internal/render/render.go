@@ -26,6 +26,10 @@ type Printer interface {
 	Event(*event.Event)
 	// Line shows a line that an observed program printed.
 	Line(*Line)
+	// Process says that a process is observed from now on, or has a new name. Those in Meta need no such word.
+	Process(event.Time, Process)
+	// Note shows what is worth knowing and is neither an event nor a finding.
+	Note(*Note)
 	// Finding shows a finding when it is made, and again when it has changed. The time is when that became known.
 	Finding(event.Time, *diagnose.Finding)
 	// Conclude shows what came of it all.
@@ -89,6 +93,13 @@ type Meta struct {
 type Process struct {
 	PID  uint32 `json:"pid"`
 	Comm string `json:"comm,omitempty"`
+}
+
+// Note is a plain word on the observation itself.
+type Note struct {
+	Time event.Time
+	PID  uint32 // the process that it is about, 0 for none
+	Text string // one sentence without a full stop
 }
 
 // Hook says where in the kernel an event is taken.
@@ -166,6 +177,7 @@ type Socket struct {
 type Conclusion struct {
 	Claims     []Claim
 	Journal    *Journal // nil when there is none
+	Verdicts   []Verdict
 	Findings   []*diagnose.Finding
 	Tables     []Table
 	Departures []string // where the outcome differs from what was expected, one plain sentence each
@@ -185,7 +197,23 @@ type Summary struct {
 	Unmatched  []Unmatched
 	Findings   map[string]int // by check, without those of severity info
 	Unknown    []Unknown
-	Ended      string // why it ended before its time, empty when it did not
+	Ended      string // who or what ended it, empty when it came to its own end
+	Early      bool   // Ended names what kept it from its end, rather than the way it is meant to end
+	Cost       Cost
+}
+
+// Cost is what an observation took.
+type Cost struct {
+	CPU     time.Duration // processor time of epwatch itself since everything was attached
+	BPF     time.Duration // processor time of its programs in the kernel, 0 where the kernel does not measure it
+	BPFRuns uint64        // how often they ran, 0 likewise
+}
+
+// Verdict is what a check says in the end.
+type Verdict struct {
+	Check  string `json:"check"`
+	Result string `json:"result"`           // found, clean or unknown
+	Reason string `json:"reason,omitempty"` // why it is unknown
 }
 
 // Unknown is a check that could not be answered.
@@ -193,3 +221,27 @@ type Unknown struct {
 	Check  string `json:"check"`
 	Reason string `json:"reason"`
 }
+
+// total returns the number of events.
+func (s *Summary) total() uint64 {
+	n := uint64(0)
+	for _, k := range s.Events {
+		n += k
+	}
+	return n
+}
+
+// rate returns the events per second.
+func (s *Summary) rate() float64 {
+	if s.Duration <= 0 {
+		return 0
+	}
+	return float64(s.total()) / s.Duration.Seconds()
+}
+
+const (
+	// bufferSize is how much is gathered for one write: under load there are megabytes a second.
+	bufferSize = 64 << 10
+	// maxFindings bounds what is remembered of findings, so that they are not said twice.
+	maxFindings = 4096
+)

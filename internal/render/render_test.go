@@ -119,7 +119,7 @@ func partial() []event.Event {
 
 func testFinding() *diagnose.Finding {
 	return &diagnose.Finding{
-		Check: "et-unread", Severity: diagnose.SeverityError, Outcome: "rescued", PID: 4711, TID: 4711, Comm: "epwatch",
+		ID: 1, Check: "et-unread", Severity: diagnose.SeverityError, Outcome: "rescued", PID: 4711, TID: 4711, Comm: "epwatch",
 		FD: 7, EpFD: 3, File: 2, Epoll: 1, Local: local4, Peer: peer4, Start: ms(2.031), End: ms(1003.412), Unread: 4,
 		Message: "fd 7 (127.0.0.1:41234 ← 127.0.0.1:51724): 4 bytes were left unread after an edge-triggered delivery; " +
 			"only the next input woke it, 1.0 s later",
@@ -136,7 +136,7 @@ func testConclusion() *Conclusion {
 		},
 		Journal: &Journal{Entries: 7, Receives: 6, Matched: 6, Unmatched: []Unmatched{{Reason: "journal entry without a kernel receive", Count: 1}}},
 		Findings: []*diagnose.Finding{testFinding(), {
-			Check: "close-wait", Severity: diagnose.SeverityWarning, PID: 4711, TID: 4712, Comm: "bad\x1b[2Jname", FD: 9, EpFD: event.NoFD,
+			ID: 2, Check: "close-wait", Severity: diagnose.SeverityWarning, PID: 4711, TID: 4712, Comm: "bad\x1b[2Jname", FD: 9, EpFD: event.NoFD,
 			Message: "held", Root: "oneshot-disarmed",
 		}},
 		Tables: []Table{
@@ -152,7 +152,7 @@ func testConclusion() *Conclusion {
 			Duration: 2210 * time.Millisecond, Events: map[event.Kind]uint64{event.KindWakeup: 5, event.KindRead: 7},
 			Lost: 312, Reads: 7, Receives: 6, Matched: 6, Unmatched: []Unmatched{{Reason: "call without a receive", Count: 1}},
 			Findings: map[string]int{"et-unread": 1, "close-wait": 1},
-			Unknown:  []Unknown{{Check: "reset-on-close", Reason: "312 records were lost"}}, Ended: "interrupted",
+			Unknown:  []Unknown{{Check: "reset-on-close", Reason: "312 records were lost"}}, Ended: "interrupted", Early: true,
 		},
 	}
 }

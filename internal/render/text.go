@@ -33,26 +33,28 @@ type text struct {
 	paint   palette
 	quiet   bool
 	start   event.Time
-	mainPID uint32
+	mainPID uint32 // the only process; 0 when there are several
+	comms   map[uint32]string
 
 	names      names
 	directions directions
 	born       map[event.SockID]struct{} // sockets whose beginning was shown, so that a snapshot adds nothing
 	held       event.Event               // a wait's return or a snapshot, KindNone when none is held
 	killed     map[uint32]int            // by process, threads that a signal to all of them ended
-	said       map[*diagnose.Finding]string
+	said       map[int]string
 }
 
 func newText(w io.Writer, o Options) *text {
 	return &text{
-		out:        bufio.NewWriter(w),
+		out:        bufio.NewWriterSize(w, bufferSize),
 		paint:      palette(o.Color),
 		quiet:      o.Quiet,
 		names:      names{},
 		directions: directions{},
 		born:       map[event.SockID]struct{}{},
 		killed:     map[uint32]int{},
-		said:       map[*diagnose.Finding]string{},
+		comms:      map[uint32]string{},
+		said:       map[int]string{},
 	}
 }
 
@@ -170,13 +172,43 @@ func side(k event.Kind) (string, style) {
 
 // thread names who did it where that is not clear from the header.
 func (t *text) thread(ev *event.Event) string {
-	if ev.TID == 0 || ev.TID == t.mainPID || ev.Kind.Kernel() || ev.Kind == event.KindExit {
-		return ""
+	thread := ev.TID
+	if ev.Kind == event.KindExit && t.comms[ev.PID] == "" {
+		return "" // its own words say as much
 	}
-	if ev.PID == t.mainPID {
-		return "  [thread " + strconv.FormatUint(uint64(ev.TID), 10) + "]"
+	if ev.Kind.Kernel() || ev.Kind == event.KindExit || ev.Kind == event.KindSnapshot {
+		thread = 0 // nobody's doing, or told already
 	}
-	return "  [pid " + strconv.FormatUint(uint64(ev.PID), 10) + "]"
+	if ev.PID == t.mainPID || ev.PID == 0 {
+		if thread == 0 || thread == ev.PID {
+			return ""
+		}
+		return "  [thread " + strconv.FormatUint(uint64(thread), 10) + "]"
+	}
+	who := Escape(t.comms[ev.PID])
+	if who == "" {
+		who = "pid"
+	}
+	who += " " + strconv.FormatUint(uint64(ev.PID), 10)
+	if thread != 0 && thread != ev.PID {
+		who += "/" + strconv.FormatUint(uint64(thread), 10)
+	}
+	return "  [" + who + "]"
+}
+
+func (t *text) Process(_ event.Time, p Process) {
+	if len(t.comms) >= maxRemembered {
+		clear(t.comms)
+	}
+	t.comms[p.PID] = p.Comm
+	if p.PID != t.mainPID {
+		t.mainPID = 0 // from here on it has to be said who does what
+	}
+}
+
+func (t *text) Note(n *Note) {
+	t.release()
+	t.lines(row{number: "note", time: t.at(n.Time), style: yellow, detail: Escape(n.Text)}, sideColumn, sideColumn)
 }
 
 func (t *text) gap(ev *event.Event) {
@@ -197,10 +229,13 @@ func (t *text) Line(l *Line) {
 // Finding shows what is new about a finding and stays silent when nothing is.
 func (t *text) Finding(at event.Time, f *diagnose.Finding) {
 	words := string(f.Severity) + string(f.Outcome) + f.Message
-	if t.said[f] == words {
+	if t.said[f.ID] == words {
 		return
 	}
-	t.said[f] = words
+	if len(t.said) >= maxFindings {
+		clear(t.said)
+	}
+	t.said[f.ID] = words
 	t.release()
 	mark, s := findingMark(f)
 	t.lines(row{number: mark, time: t.at(at), style: s, detail: f.Check + ": " + Escape(f.Message)}, sideColumn, sideColumn)

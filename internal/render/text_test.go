@@ -8,10 +8,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/event"
 )
 
@@ -86,6 +88,9 @@ func everyKind() []event.Event {
 	add(k(event.KindRelease), func(e *event.Event) { e.Unread, e.Flags = 8, event.HasUnread })
 	add(u(event.KindShutdown), func(e *event.Event) { e.Op = 1 })
 	add(u(event.KindShutdown), func(e *event.Event) { e.Op, e.Ret = 2, -107 })
+	add(u(event.KindUnseen), func(e *event.Event) { e.FD, e.Call = event.NoFD, event.CallIOUring })
+	add(u(event.KindUnseen), func(e *event.Event) { e.FD, e.Flags = event.NoFD, event.Compat })
+	add(u(event.KindUnseen), func(e *event.Event) { e.FD = event.NoFD })
 	add(u(event.KindNone), func(e *event.Event) { e.Kind = 200 })
 	return es
 }
@@ -104,6 +109,80 @@ func TestTextEveryKind(t *testing.T) {
 		if !seen[k] {
 			t.Errorf("no event of kind %s here", k)
 		}
+	}
+}
+
+// several is an observation of two processes and of one that joins.
+func several(p Printer) {
+	m := testMeta()
+	m.Command, m.Hooks = "attach 4711 4800", nil
+	m.Processes = []Process{{PID: 4711, Comm: "nginx"}, {PID: 4800, Comm: "bad\x1bname"}}
+	p.Meta(m)
+	p.Note(&Note{Time: ms(0.1), PID: 4800, Text: "process 4800 (bad\x1bname) has no epoll instance so far"})
+	joined := user(4, 3, event.KindFork)
+	joined.Ret = 4900
+	for i, ev := range []event.Event{
+		kernel(1, 1, event.KindWakeup, 7),
+		with(user(2, 2, event.KindRead), func(e *event.Event) { e.FD, e.Ret, e.TID = 7, 16, 4712 }),
+		with(user(3, 2.5, event.KindClose), func(e *event.Event) { e.FD, e.PID, e.TID = 9, 4800, 4800 }),
+		joined,
+		with(user(5, 4, event.KindRead), func(e *event.Event) { e.FD, e.Ret, e.PID, e.TID = 7, 16, 4900, 4900 }),
+		with(user(6, 5, event.KindExit), func(e *event.Event) { e.Ret, e.Flags = 0, event.Last }),
+	} {
+		if i == 4 {
+			p.Process(ms(3), Process{PID: 4900, Comm: "nginx"})
+		}
+		p.Event(&ev)
+	}
+	f := testFinding()
+	f.Snapshot = true
+	p.Finding(ms(600), f)
+	p.Conclude(&Conclusion{
+		Findings: []*diagnose.Finding{f},
+		Verdicts: []Verdict{{"et-unread", "found", ""}, {"close-wait", "clean", ""}, {"reset-on-close", "unknown", "2 records were lost"}},
+		Summary: Summary{
+			Duration: 2 * time.Second, Events: map[event.Kind]uint64{event.KindRead: 2, event.KindWakeup: 1, event.KindClose: 1},
+			Unknown: []Unknown{{"reset-on-close", "2 records were lost"}}, Missed: 3, Ended: "interrupted",
+			Cost: Cost{CPU: 1234567 * time.Nanosecond, BPF: 98765 * time.Nanosecond, BPFRuns: 42},
+		},
+	})
+}
+
+func TestTextSeveralProcesses(t *testing.T) {
+	golden(t, "several.txt", play(t, Options{}, several))
+}
+
+// A single process needs no name on each line, until another one joins.
+func TestTextOneProcessUntilAnotherJoins(t *testing.T) {
+	read := with(user(1, 1, event.KindRead), func(e *event.Event) { e.FD, e.Ret = 7, 16 })
+	got := string(play(t, Options{}, func(p Printer) {
+		p.Meta(testMeta())
+		p.Event(&read)
+		p.Process(ms(2), Process{PID: 4711, Comm: "renamed"})
+		p.Event(&read)
+		p.Process(ms(3), Process{PID: 4800, Comm: "child"})
+		p.Event(&read)
+	}))
+	if strings.Count(got, "[") != 1 || !strings.Contains(got, "[renamed 4711]") {
+		t.Errorf("the names are not on the last line alone:\n%s", got)
+	}
+}
+
+// A thousand findings of one kind do not bury the rest, and the JSON has them all.
+func TestTextManyFindings(t *testing.T) {
+	conclusion := testConclusion()
+	conclusion.Findings = nil
+	for i := range 1000 {
+		f := testFinding()
+		f.ID = i + 1
+		conclusion.Findings = append(conclusion.Findings, f)
+	}
+	show := func(p Printer) { p.Meta(testMeta()); p.Conclude(conclusion) }
+	if got := string(play(t, Options{}, show)); strings.Count(got, "et-unread (rescued)") != maxShown || !strings.Contains(got, "and 980 more of et-unread") {
+		t.Errorf("1000 findings:\n%s", got)
+	}
+	if got := string(play(t, Options{Format: FormatJSON}, show)); strings.Count(got, `"type":"finding"`) != 1000 {
+		t.Error("the JSON does not have all findings")
 	}
 }
 

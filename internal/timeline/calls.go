@@ -25,6 +25,7 @@ func (t *Timeline) read(ev *event.Event) {
 	if f == nil {
 		return
 	}
+	f.Told = markOf(ev)
 	if ev.Ret > 0 || ev.Ret == again && !f.hungUp() {
 		f.LastUse = markOf(ev)
 	}
@@ -36,7 +37,7 @@ func (t *Timeline) read(ev *event.Event) {
 	switch {
 	case ev.Ret == again:
 		if s.Arrived.Time < startOf(ev) {
-			s.setUnread(0, ev.Seq)
+			s.setUnread(0, ev)
 		}
 	case ev.Ret == 0 && s.TCP && s.FIN.Seq != 0:
 		s.endOfStream(ev)
@@ -53,7 +54,7 @@ func (s *Sock) endOfStream(ev *event.Event) {
 	if n, known := s.Unread(); known && n > 0 {
 		return
 	}
-	s.setUnread(0, ev.Seq)
+	s.setUnread(0, ev)
 	s.finQueued = No
 	if s.FINRead.Seq == 0 {
 		s.FINRead = markOf(ev)
@@ -68,10 +69,13 @@ func (t *Timeline) receive(ev *event.Event) {
 		return
 	}
 	t.sub.File = s.File
+	if s.File != nil {
+		s.File.Told = markOf(ev)
+	}
 	t.hold(ev)
 	if ev.Has(event.Peek) {
 		if ev.Has(event.HasUnread) {
-			s.setUnread(ev.Unread, ev.Seq)
+			s.setUnread(ev.Unread, ev)
 		}
 		if ev.Ret > 0 {
 			s.peeked = uint32(min(max(int64(s.peeked), ev.Ret), int64(s.unread)))
@@ -86,7 +90,7 @@ func (t *Timeline) receive(ev *event.Event) {
 		s.learn(ev)
 		if !ev.Has(event.HasUnread) {
 			if known {
-				s.setUnread(before-uint32(min(int64(before), ev.Ret)), ev.Seq)
+				s.setUnread(before-uint32(min(int64(before), ev.Ret)), ev)
 			} else {
 				s.unreadSeq = 0
 			}
@@ -115,6 +119,9 @@ func (t *Timeline) write(ev *event.Event) {
 	}
 	if ev.Ret != pipe && ev.Ret != reset104 {
 		f.LastUse = markOf(ev)
+	}
+	if ev.Ret > 0 {
+		f.LastWrite, f.Writer = markOf(ev), t.sub.Thread
 	}
 }
 
@@ -208,9 +215,19 @@ func (t *Timeline) snapshot(ev *event.Event) {
 		t.attach(f, s)
 	}
 	if t.sub.Epoll != nil && f != nil {
-		i := t.learnInterest(t.sub.Epoll, f, ev)
-		t.sub.Interest = i
+		t.sub.Interest = t.learnInterest(t.sub.Epoll, f, ev)
+		t.sub.Interest.found(ev)
 	}
+}
+
+// found notes that an item is from before the trace. Whether it stands on the ready list nobody says, so it may: the first
+// wait that looks at the list and does not hand it out, or that sleeps, tells that it does not.
+func (i *Interest) found(ev *event.Event) {
+	if i.Found.Seq != 0 || i.Added.Seq != 0 || i.LastWakeup.Seq != 0 || i.LastDelivery.Seq != 0 {
+		return
+	}
+	i.Found = markOf(ev)
+	i.setDue(Yes, ev)
 }
 
 func (t *Timeline) snapshotFile(ev *event.Event) *File {
@@ -241,7 +258,7 @@ func (t *Timeline) snapshotSock(ev *event.Event, f *File) *Sock {
 	if ev.NewState != 0 {
 		s.TCP = true
 		if s.State != ev.NewState {
-			s.State, s.StateAt = ev.NewState, markOf(ev)
+			s.State, s.StateAt, s.StateFound = ev.NewState, markOf(ev), true
 		}
 		s.Listening = ev.NewState == event.Listen
 		if ev.NewState == event.CloseWait && s.FIN.Seq == 0 {

@@ -3,6 +3,7 @@ package timeline
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/epwatch/epwatch/internal/event"
 )
@@ -83,7 +84,7 @@ func TestItemFromASnapshot(t *testing.T) {
 	s := newScript(t)
 	s.play(event.Event{Kind: event.KindSnapshot, EpFD: 4, EpollAddr: epollAddr, FD: 5, FileAddr: connFile, SockAddr: connSock, Events: etMask, Data: 77})
 	i := s.tl.Subject().Interest
-	if i == nil || i.Armed() != Yes || !i.Edge() || i.Told() || i.Due() != Unknown || i.Epoll.Created.Seq != 0 {
+	if i == nil || i.Armed() != Yes || !i.Edge() || i.Told() || !i.FromBefore() || i.Due() != Yes || i.Epoll.Created.Seq != 0 {
 		t.Fatalf("the item is %+v", i)
 	}
 	s.play(event.Event{Kind: event.KindSnapshot, EpFD: 4, EpollAddr: epollAddr, FD: 6, FileAddr: 0xf9, Events: event.OneShot | event.ET, Data: 78})
@@ -93,5 +94,26 @@ func TestItemFromASnapshot(t *testing.T) {
 	s.deliver(event.In, 77)
 	if ev := s.seen[len(s.seen)-1]; ev.FD != 5 {
 		t.Errorf("its delivery names fd %d, want 5", ev.FD)
+	}
+	if i.FromBefore() || i.Due() != No {
+		t.Errorf("after its delivery the item is %+v", i)
+	}
+}
+
+// TestItemFromASnapshotIsNotDue: it may have been ready when it was found, until a wait sleeps in spite of it.
+func TestItemFromASnapshotIsNotDue(t *testing.T) {
+	s := newScript(t)
+	s.play(event.Event{Kind: event.KindSnapshot, EpFD: 4, EpollAddr: epollAddr, FD: 5, FileAddr: connFile, SockAddr: connSock, Events: etMask, Data: 77})
+	i := s.tl.Subject().Interest
+	if at := s.now + event.Time(time.Hour); i.DueAt(at) != Yes {
+		t.Errorf("with nobody waiting, the item is due: %v, want yes", i.DueAt(at))
+	}
+	s.enter()
+	if at := s.now + event.Time(time.Second); i.DueAt(at) != No {
+		t.Errorf("with a thread asleep in a wait, the item is due: %v, want no", i.DueAt(at))
+	}
+	s.wakeup(4, etMask, 0)
+	if i.Due() != Yes || !i.FromBefore() {
+		t.Errorf("after a wakeup the item is %+v", i)
 	}
 }

@@ -47,6 +47,11 @@ type File struct {
 	LastUse Mark
 	// LastCall is the last call of any kind and outcome on this file.
 	LastCall Mark
+	// LastWrite is the last call that wrote bytes, and Writer the thread that made it.
+	LastWrite Mark
+	Writer    *Thread
+	// Told is when the program was last told of input or a hang-up by a delivery, or looked for itself.
+	Told Mark
 
 	// ShutRead: the program shut its reading side down, so it will not read on.
 	ShutRead bool

@@ -16,7 +16,9 @@ type Interest struct {
 	Mask event.Mask
 	Data uint64
 	// Added is the EPOLL_CTL_ADD or MOD that gave the mask; the zero Mark for an item from before the trace.
-	Added   Mark
+	Added Mark
+	// Found is the snapshot that an item from before the trace was met in; the zero Mark for all others.
+	Found   Mark
 	Ended   bool
 	EndedAt Mark
 
@@ -66,6 +68,12 @@ func (i *Interest) Armed() Tri {
 
 // Told reports whether the last delivery is known, no records were lost since.
 func (i *Interest) Told() bool { return i.Epoll.t.fresh(i.LastDelivery.Seq) }
+
+// FromBefore reports whether all that is known of the item goes back to a snapshot: it was neither set nor handed out
+// since, nor were records lost.
+func (i *Interest) FromBefore() bool {
+	return i.Epoll.t.fresh(i.Found.Seq) && i.Added.Seq == 0 && !i.Told()
+}
 
 // Due reports whether the item is on the ready list, so that a wait will hand it out or look at it. A wait that
 // came back without it, or that sleeps although the item was queued before, has looked and found nothing.
@@ -231,6 +239,26 @@ func (t *Timeline) learnInterest(ep *Epoll, f *File, ev *event.Event) *Interest 
 	return i
 }
 
+// delivered returns the item with the event's data, nil when there is none or it could be one of several. What was handed
+// out can only be of an item that asked for it and is armed.
+func (ep *Epoll) delivered(ev *event.Event) *Interest {
+	i := ep.byData[ev.Data]
+	if i == nil || i.sameData == nil {
+		return i
+	}
+	var one *Interest
+	for ; i != nil; i = i.sameData {
+		if i.Mask != 0 && ev.Events&^(i.Mask|event.Err|event.Hup) != 0 || i.Armed() == No {
+			continue
+		}
+		if one != nil {
+			return nil
+		}
+		one = i
+	}
+	return one
+}
+
 // deliver finds the item that a wait handed out. Its data is all the kernel gave to the program.
 func (t *Timeline) deliver(ev *event.Event) {
 	th := t.sub.Thread
@@ -242,13 +270,13 @@ func (t *Timeline) deliver(ev *event.Event) {
 	if ep == nil {
 		return
 	}
-	i := ep.byData[ev.Data]
+	i := ep.delivered(ev)
 	if i == nil {
-		return
-	}
-	if i.sameData != nil {
+		if ep.byData[ev.Data] == nil {
+			return
+		}
 		ev.Flags |= event.Ambiguous
-		for ; i != nil; i = i.sameData {
+		for i = ep.byData[ev.Data]; i != nil; i = i.sameData {
 			// Which of them it was is not known, and so neither is what they know now.
 			i.LastDelivery, i.Deliverer = Mark{}, nil
 			i.dueSeq = 0
@@ -258,6 +286,7 @@ func (t *Timeline) deliver(ev *event.Event) {
 		return
 	}
 	t.sub.Interest, t.sub.File = i, i.File
+	i.File.Told = markOf(ev)
 	ev.FD = i.FD
 	i.LastDelivery, i.Delivered, i.Deliverer = markOf(ev), ev.Events, th
 	if i.OneShot() {

@@ -147,3 +147,50 @@ func TestFailedCtlChangesNothing(t *testing.T) {
 		t.Errorf("a MOD that failed has made the item %v, data %d", i.Mask, i.Data)
 	}
 }
+
+// TestDeliveryOfOneThatAskedForIt: of two items with the same data only one may have asked for what was handed out.
+func TestDeliveryOfOneThatAskedForIt(t *testing.T) {
+	s, _, conn := connected(t, etMask)
+	s.play(event.Event{Kind: event.KindEpollCtl, Op: event.CtlAdd, EpFD: 4, EpollAddr: epollAddr, FD: 9, FileAddr: 0xf9, Events: event.In | event.ET, Data: 5})
+	s.enter()
+	s.deliver(event.In|event.RdHup|event.Hup, 5)
+	if s.tl.Subject().Interest != conn || !conn.Told() || conn.File.Told.Seq == 0 {
+		t.Errorf("EPOLLRDHUP is taken for somebody else's than the one who asked for it: %+v", s.tl.Subject())
+	}
+	s.enter()
+	s.deliver(event.In, 5)
+	if ev := s.seen[len(s.seen)-1]; s.tl.Subject().Interest != nil || !ev.Has(event.Ambiguous) || ev.FD != event.NoFD {
+		t.Errorf("EPOLLIN is not ambiguous: %+v", ev)
+	}
+}
+
+// TestInputSinceWhen: the oldest unread byte came when there was nothing before it, and the program is told by a delivery or
+// by its own look.
+func TestInputSinceWhen(t *testing.T) {
+	s, f, _ := connected(t, etMask)
+	s.enter()
+	s.wakeup(4, etMask, 0)
+	first := f.Sock.Filled
+	s.wakeup(8, etMask, event.Coalesced)
+	if first.Seq == 0 || f.Sock.Filled != first || f.Told.Seq != 0 {
+		t.Fatalf("filled at %+v, then %+v; told at %+v", first, f.Sock.Filled, f.Told)
+	}
+	s.deliver(event.In, 5)
+	if f.Told.Seq <= first.Seq {
+		t.Error("the delivery did not tell")
+	}
+	s.recv(8, 0, 0)
+	s.read(8, 2000)
+	told := f.Told
+	if told.Seq != s.seen[len(s.seen)-1].Seq {
+		t.Error("the read was no look")
+	}
+	s.wakeup(1, etMask, 0)
+	if f.Sock.Filled.Seq <= told.Seq {
+		t.Error("input after an empty queue is not new")
+	}
+	s.write(3)
+	if f.LastWrite.Seq == 0 || f.Writer == nil || f.Writer.TID != tid || f.Told != told {
+		t.Errorf("written at %+v by %+v, told at %+v", f.LastWrite, f.Writer, f.Told)
+	}
+}

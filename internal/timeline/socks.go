@@ -13,9 +13,11 @@ type Sock struct {
 	Addr        event.Addr
 	Local, Peer netip.AddrPort
 	// State is the TCP state, 0 when not known; StateAt is the event that gave it.
-	State     event.State
-	StateAt   Mark
-	Listening bool
+	State   event.State
+	StateAt Mark
+	// StateFound: the state was met in a snapshot, and since when it lasts is not known.
+	StateFound bool
+	Listening  bool
 	// TCP: the kernel reported something of it that it reports for TCP only.
 	TCP  bool
 	File *File // nil while nothing has accepted or named it; stays after the file's end
@@ -29,6 +31,8 @@ type Sock struct {
 	Arrived Mark
 	// LastRecv is the last receive that moved bytes out of the queue.
 	LastRecv Mark
+	// Filled is when the oldest input that is unread now was first seen, with nothing unread or nothing known before.
+	Filled Mark
 	// Backlog is the number of connections in a listener's accept queue, as far as known.
 	Backlog uint32
 	// ResetSeq is the event with which the kernel sent a reset for it, 0 if it did not.
@@ -77,7 +81,7 @@ func (s *Sock) learn(ev *event.Event) {
 		return
 	}
 	if ev.Has(event.HasUnread) {
-		s.setUnread(ev.Unread, ev.Seq)
+		s.setUnread(ev.Unread, ev)
 	}
 	if ev.Flags&(event.FIN|event.FINUnread) == 0 {
 		return
@@ -93,8 +97,11 @@ func (s *Sock) learn(ev *event.Event) {
 	}
 }
 
-func (s *Sock) setUnread(n uint32, seq uint64) {
-	s.unread, s.unreadSeq = n, seq
+func (s *Sock) setUnread(n uint32, ev *event.Event) {
+	if before, known := s.Unread(); n > 0 && (before == 0 || !known) {
+		s.Filled = markOf(ev)
+	}
+	s.unread, s.unreadSeq = n, ev.Seq
 	s.peeked = min(s.peeked, n)
 }
 
@@ -172,7 +179,7 @@ func (t *Timeline) state(ev *event.Event) {
 	if ev.Peer.IsValid() && ev.Peer.Port() != 0 {
 		s.Peer = ev.Peer
 	}
-	s.State, s.StateAt = ev.NewState, markOf(ev)
+	s.State, s.StateAt, s.StateFound = ev.NewState, markOf(ev), false
 	s.Listening = ev.NewState == event.Listen
 	s.learn(ev)
 	if ev.NewState == event.CloseWait && s.FIN.Seq == 0 {

@@ -164,17 +164,72 @@ func (t *Timeline) waitReturn(ev *event.Event) {
 	}
 }
 
+// fork gives the child every file and every epoll instance that its parent holds. What an unobserved child does with them
+// is not seen, so they may live on in it.
 func (t *Timeline) fork(ev *event.Event) {
 	child := uint32(ev.Ret)
-	if ev.Ret > 0 {
-		t.process(child)
+	if !t.opt.Follow || ev.Ret <= 0 {
+		for d, b := range t.fds {
+			if d.PID == ev.PID {
+				b.file.Shared = true
+			}
+		}
+		return
 	}
-	// The child holds every file of its parent from now on, whether or not it is observed itself.
+	t.process(child)
+	inherited := make(map[int32]*File)
 	for d, b := range t.fds {
 		if d.PID == ev.PID {
-			b.file.Shared = true
+			inherited[d.FD] = b.file
 		}
 	}
+	for fd, f := range inherited {
+		t.bind(descriptor{child, fd}, f, ev.Time)
+	}
+	instances := make(map[int32]*Epoll)
+	for d, ep := range t.epollFDs {
+		if d.PID == ev.PID {
+			instances[d.FD] = ep
+		}
+	}
+	for fd, ep := range instances {
+		t.bindEpoll(descriptor{child, fd}, ep)
+	}
+}
+
+// exec ends the process's other threads, and the kernel closes the descriptors marked close-on-exec without a call. Which
+// those are was not seen, so none is believed any more: what is still there is learnt anew when it is used, and what went
+// with its last reference is told by its release.
+func (t *Timeline) exec(ev *event.Event) {
+	for tid, th := range t.threads {
+		if th.PID == ev.PID && th != t.sub.Thread {
+			t.endSilently(th, ev)
+			delete(t.threads, tid)
+		}
+	}
+	var held []descriptor
+	for d := range t.fds {
+		if d.PID == ev.PID {
+			held = append(held, d)
+		}
+	}
+	for _, d := range held {
+		f := t.fds[d].file
+		t.unbind(d, f)
+		f.Shared = true
+	}
+	for d := range t.epollFDs {
+		if d.PID == ev.PID {
+			t.closeEpollFD(d, maxTime)
+		}
+	}
+}
+
+// endSilently ends a thread that had no exit of its own.
+func (t *Timeline) endSilently(th *Thread, ev *event.Event) {
+	t.leaveWait(th)
+	t.giveUp(th, maxTime, ClassNoCall)
+	th.Wait, th.Ended, th.EndedAt = Running, true, markOf(ev)
 }
 
 func (t *Timeline) signal(ev *event.Event) {
@@ -198,9 +253,7 @@ func (t *Timeline) exit(ev *event.Event) {
 	t.ended.addProcess(p, t.now)
 	for tid, th := range t.threads {
 		if th.PID == ev.PID && th != t.sub.Thread {
-			t.leaveWait(th)
-			t.giveUp(th, maxTime, ClassNoCall)
-			th.Wait, th.Ended, th.EndedAt = Running, true, markOf(ev)
+			t.endSilently(th, ev)
 			delete(t.threads, tid)
 		}
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	Matched func(Match)
 	// PIDs are the processes observed from the start. They may be empty.
 	PIDs []uint32
+	// Follow says that children are observed too, so that what a fork gives to them is seen to be used and closed.
+	Follow bool
 }
 
 // Subject is what the event being observed is about, as far as it is known; any pointer may be nil.
@@ -214,6 +216,8 @@ func (t *Timeline) apply(ev *event.Event) {
 		t.dup(ev)
 	case event.KindFork:
 		t.fork(ev)
+	case event.KindExec:
+		t.exec(ev)
 	case event.KindExit:
 		t.exit(ev)
 	case event.KindSignal:
