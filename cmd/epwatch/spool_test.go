@@ -42,16 +42,19 @@ func TestSpoolDoesNotWait(t *testing.T) {
 		}
 		close(full)
 	}()
+	held := 0
+	for end := time.Now().Add(deadline); held < spoolLimit && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		held = len(s.pending)
+		s.mu.Unlock()
+	}
+	if held < spoolLimit || held > spoolLimit+len(chunk) {
+		t.Errorf("%d bytes are held, want %d", held, spoolLimit)
+	}
 	select {
 	case <-full:
 		t.Fatal("more than the limit was taken while nobody read")
-	case <-time.After(300 * time.Millisecond):
-	}
-	s.mu.Lock()
-	held := len(s.pending)
-	s.mu.Unlock()
-	if held < spoolLimit || held > spoolLimit+len(chunk) {
-		t.Errorf("%d bytes are held, want %d", held, spoolLimit)
+	default:
 	}
 	go func() { _, _ = io.Copy(io.Discard, r) }()
 	<-full
