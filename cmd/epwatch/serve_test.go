@@ -37,7 +37,7 @@ func TestServeAndClient(t *testing.T) {
 				if !ok {
 					t.Fatalf("first line: %q", lines.Text())
 				}
-				got := runProgram(t, "client", v.Name, "--port", port, "--address", address, "--client-timeout", "60ms")
+				got := runProgram(t, "client", v.Name, "--port", port, "--address", address, "--client-timeout", testTimeout().String())
 				if got.status != exitDone || got.stderr != "" {
 					t.Errorf("client: status %d: %s", got.status, got.stderr)
 				}
