@@ -50,6 +50,9 @@ func TestServeAndClient(t *testing.T) {
 				for len(said) < len(v.Lines) && lines.Scan() {
 					said = append(said, lines.Text())
 				}
+				if len(said) != len(v.Lines) {
+					t.Fatalf("the server said %q, want %q", said, v.Lines)
+				}
 				for i, want := range v.Lines[2:] {
 					if said[i+2] != want {
 						t.Errorf("line %d is %q, want %q", i+3, said[i+2], want)
