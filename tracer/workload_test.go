@@ -395,6 +395,10 @@ func playDetails() error {
 		if err == nil {
 			err = unix.Connect(fd, bound)
 		}
+		// connect returns before the last ACK is seen on the other side.
+		if err == nil {
+			_, err = unix.Poll([]unix.PollFd{{Fd: int32(p.listener), Events: unix.POLLIN}}, 5000)
+		}
 	}
 	// A wait of 1.5 seconds that returns at once, because the listener is ready.
 	if err == nil {
