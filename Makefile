@@ -10,14 +10,18 @@ MAKEFLAGS += --no-builtin-rules
 # Programs and caches of the build; git ignores the folder.
 bin := .cache/bin
 sudo := $(shell test "$$(id -u)" = 0 || echo sudo)
-with_sudo := $(if $(sudo),-exec '$(sudo) --preserve-env=EPWATCH_REQUIRE')
+settings := EPWATCH_REQUIRE,EPWATCH_BINARY,EPWATCH_REAL_SECONDS,EPWATCH_REAL_ATTACHES
+with_sudo := $(if $(sudo),-exec '$(sudo) --preserve-env=$(settings)')
 
 # The packages whose tests need privileges, or a kernel of their own.
 kernel_packages := ./tracer ./cmd/epwatch ./server ./internal/sockdiag ./internal/proc
 host_packages = $(foreach p,$(kernel_packages),$(if $(wildcard $(p)/*_test.go),$(p)))
+# The servers that epwatch is held against, and what it is compared with. Any node and python3 will do.
+real_programs := bpftool iproute2 util-linux strace nginx redis-server haproxy memcached \
+	$(if $(shell command -v node),,nodejs) $(if $(shell command -v python3),,python3)
 objects = $(wildcard tracer/*_bpfel.go tracer/*_bpfel.o)
 
-.PHONY: demo build generate generate-check format lint test test-unit test-host test-vm docs bench clean
+.PHONY: demo build generate generate-check format lint test test-unit test-host test-real test-vm docs bench clean
 
 demo: build
 	$(sudo) ./epwatch trace et-partial
@@ -73,6 +77,11 @@ test-unit: $(bin)/gotestsum
 test-host: $(bin)/gotestsum
 	@tools/need bpftool
 	$(bin)/gotestsum --format pkgname -- -count=1 -p 1 -timeout 20m $(with_sudo) $(host_packages)
+
+# Against nginx, redis, haproxy, memcached, node, Go and Python under load; two to three minutes of a whole machine.
+test-real: $(bin)/gotestsum build
+	@tools/need $(real_programs)
+	EPWATCH_BINARY=$(CURDIR)/epwatch $(bin)/gotestsum --format pkgname -- -count=1 -timeout 20m $(with_sudo) ./test/real
 
 # One kernel, one test: make test-vm VM="-kernels 6.12 -run TestTrace". The flags: go run ./test/vm -help.
 test-vm:
