@@ -103,9 +103,16 @@ var (
 	errTimeUp      = errors.New("the duration is over")
 )
 
+// source is what an observation needs of a tracer.
+type source interface {
+	Read(dst []event.Event) ([]event.Event, error)
+	Stop()
+	Stats() tracer.Stats
+}
+
 // observation reads a tracer's events, orders them, judges them and shows them. It belongs to one goroutine.
 type observation struct {
-	tracer *tracer.Tracer
+	tracer source
 	out    *output
 	print  render.Printer // out's
 	meta   *render.Meta
@@ -133,7 +140,7 @@ type observeOptions struct {
 	comm       func(pid uint32) string
 }
 
-func newObservation(tr *tracer.Tracer, out *output, opt observeOptions) *observation {
+func newObservation(tr source, out *output, opt observeOptions) *observation {
 	o := &observation{tracer: tr, out: out, print: out.printer, meta: opt.meta, attached: tracer.Now(), cpu: processorTime()}
 	var pids []uint32
 	for _, p := range o.meta.Processes {

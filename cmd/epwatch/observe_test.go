@@ -2,11 +2,14 @@ package main
 
 import (
 	"io"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/render"
+	"github.com/epwatch/epwatch/tracer"
 )
 
 // request is what one request to an edge-triggered server makes, a microsecond apart, from at on.
@@ -95,5 +98,58 @@ func BenchmarkObserve(b *testing.B) {
 				one()
 			}
 		})
+	}
+}
+
+// batches is a source that hands out what it was given, in turn.
+type batches struct{ left [][]event.Event }
+
+func (b *batches) Read(dst []event.Event) ([]event.Event, error) {
+	if len(b.left) == 0 {
+		return dst, io.EOF
+	}
+	dst = append(dst, b.left[0]...)
+	b.left = b.left[1:]
+	return dst, nil
+}
+
+func (*batches) Stop()               {}
+func (*batches) Stats() tracer.Stats { return tracer.Stats{} }
+
+// TestPumpWaitsForWhatWasThere: what existed before the attaching is handed out first, and took a while to be gathered. What
+// happened meanwhile is older than the end of it, and not late.
+func TestPumpWaitsForWhatWasThere(t *testing.T) {
+	p, err := render.New(io.Discard, render.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spool := newSpool(io.Discard)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	src := &batches{}
+	o := newObservation(src, &output{printer: p, spool: spool, to: null}, observeOptions{
+		meta: &render.Meta{Processes: []render.Process{{PID: 100}}}, thresholds: diagnose.DefaultThresholds(),
+	})
+	begun := o.attached.Add(-time.Second)
+	at := func(kind event.Kind, ms int) event.Event {
+		return event.Event{
+			Kind: kind, Time: begun.Add(time.Duration(ms) * time.Millisecond), PID: 100, TID: 100, FD: 5, EpFD: event.NoFD,
+		}
+	}
+	src.left = [][]event.Event{
+		{at(event.KindSnapshot, 0), at(event.KindSnapshot, 900)},
+		{at(event.KindRead, 100), at(event.KindRead, 500)},
+		{at(event.KindRead, 990), at(event.KindRead, 1100)}, // past the attaching: all is there
+		{},
+	}
+	if err := o.pump(func(error) {}); err != nil {
+		t.Fatal(err)
+	}
+	o.finish()
+	if s := o.timeline.Stats(); s.Late > 0 || s.Total != 6 {
+		t.Errorf("%d of %d events came late", s.Late, s.Total)
 	}
 }

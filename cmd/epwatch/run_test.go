@@ -183,7 +183,9 @@ func TestRunSignals(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer time.AfterFunc(deadline, func() { _ = cmd.Process.Kill() }).Stop()
+	end := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the command too, which holds the pipe
+	defer end()
+	defer time.AfterFunc(deadline, end).Stop()
 	var said string
 	word := func() { _, _ = fmt.Fscanln(out, &said) }
 	word()

@@ -54,10 +54,16 @@ func (r *closeWaitRule) Expire(now event.Time) {
 			r.s.drop(c.file)
 			continue
 		}
+		if c.snapshot && c.file.Accepted {
+			// A socket that was just accepted, and not one from before.
+			c.snapshot = false
+			r.s.start(c.file, c, c.since, r.threshold)
+			continue
+		}
 		f := newFinding(c.file, first(c.file.Interests))
 		f.Severity, f.Outcome = SeverityWarning, OutcomeOngoing
 		f.Start, f.Unread = c.since, unreadOr(c.file, c.unread)
-		f.Fix, f.Snapshot = closeWaitFix, c.file.Sock.StateFound && !c.file.Accepted
+		f.Fix, f.Snapshot = closeWaitFix, c.snapshot
 		knew, seqs := r.knew(c.file)
 		f.Evidence = append(append(c.evidence, c.file.LastCall.Seq, c.file.Sock.Arrived.Seq), seqs...)
 		if i := first(c.file.Interests); i != nil {
@@ -169,6 +175,7 @@ func (r *closeWaitRule) begin(ev *event.Event, f *timeline.File) {
 	c := &suspicion{file: f, unread: n, evidence: []uint64{s.StateAt.Seq, s.FIN.Seq}}
 	patience := r.threshold
 	if ev.Kind == event.KindSnapshot && s.StateFound {
+		c.snapshot = true
 		patience = min(patience, foundPatience)
 	}
 	r.s.start(f, c, max(s.StateAt.Time, ev.Time), patience)

@@ -130,7 +130,7 @@ func (r *resetRule) reset(ev *event.Event) {
 		r.found(p, ev.Time, c.how, c.seq)
 		return
 	}
-	if !ev.Has(event.Dead) {
+	if !ev.Has(event.Dead) && (f == nil || f.EndedBy != timeline.EndExit) {
 		r.pending = append(r.pending, p)
 		return
 	}
@@ -205,13 +205,13 @@ func (r *resetRule) found(p pendingReset, end event.Time, how string, by uint64)
 	r.c.add(f, end)
 }
 
-// crossed reports whether the peer sent while this side was closing: all that is unread came just before, the program had
-// not been told of any of it, and what the program wrote last it had done with before it went to wait for something new. A
-// server that closes its idle connections cannot avoid this.
+// crossed reports whether the peer sent while this side was closing: all that is unread came just before and after the last
+// answer had gone out, and the program had not been told of any of it. A server that closes its idle connections cannot
+// avoid this.
 func (r *resetRule) crossed(p pendingReset) bool {
 	f, s := p.file, p.sock
 	if f == nil || !f.Accepted && f.First >= s.Filled.Time || s.Filled.Seq <= f.Told.Seq || p.at.Time.Sub(s.Filled.Time) > r.c.Thresholds.ETUnread {
 		return false
 	}
-	return f.LastWrite.Seq == 0 || f.Writer != nil && f.Writer.Entered.Seq > f.LastWrite.Seq
+	return f.LastWrite.Seq < s.Filled.Seq
 }

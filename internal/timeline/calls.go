@@ -121,7 +121,7 @@ func (t *Timeline) write(ev *event.Event) {
 		f.LastUse = markOf(ev)
 	}
 	if ev.Ret > 0 {
-		f.LastWrite, f.Writer = markOf(ev), t.sub.Thread
+		f.LastWrite = markOf(ev)
 	}
 }
 

@@ -14,6 +14,8 @@ type Epoll struct {
 	PID   uint32
 	FDs   []Descriptor
 	Ended bool
+	// EndTime is when it ended; the kernel may still wake its items for a moment while it closes them.
+	EndTime event.Time
 	// Created is its epoll_create; the zero Mark for an instance from before the trace.
 	Created Mark
 	// Waiting is how many threads are known to be in a wait on it now.
@@ -40,6 +42,12 @@ func (t *Timeline) epoll(ev *event.Event) *Epoll {
 		return t.epfds(d)
 	}
 	ep := t.epolls[ev.EpollAddr]
+	if ep != nil && ep.Ended {
+		if ev.Kind.Kernel() || startOf(ev) <= ep.EndTime {
+			return ep
+		}
+		ep = nil // a new one at the same address
+	}
 	if ep == nil {
 		ep = t.epfds(d)
 		if ep != nil && ep.Addr == 0 {
@@ -109,16 +117,14 @@ func (t *Timeline) endEpoll(ep *Epoll) {
 	if ep.Ended {
 		return
 	}
-	ep.Ended = true
+	ep.Ended, ep.EndTime = true, t.now
 	for _, d := range ep.FDs {
 		delete(t.epollFDs, d)
 	}
 	for _, i := range ep.interests {
 		t.dropInterest(i)
 	}
-	if t.epolls[ep.Addr] == ep {
-		delete(t.epolls, ep.Addr)
-	}
+	t.ended.addEpoll(ep, t.now)
 }
 
 func (t *Timeline) epollCreate(ev *event.Event) {

@@ -47,9 +47,8 @@ type File struct {
 	LastUse Mark
 	// LastCall is the last call of any kind and outcome on this file.
 	LastCall Mark
-	// LastWrite is the last call that wrote bytes, and Writer the thread that made it.
+	// LastWrite is the last call that wrote bytes.
 	LastWrite Mark
-	Writer    *Thread
 	// Told is when the program was last told of input or a hang-up by a delivery, or looked for itself.
 	Told Mark
 
@@ -112,7 +111,10 @@ func (t *Timeline) useFile(pid uint32, fd int32, addr, sock event.Addr, start ev
 		f = bound.file
 	}
 	if f != nil && f.Ended {
-		return f
+		if start <= f.EndTime {
+			return f
+		}
+		f = nil // a new one at the same address
 	}
 	if f != nil && sock != 0 && f.Sock != nil && f.Sock.Addr != sock && f.Sock.Addr != 0 {
 		t.endFile(f, EndReused)

@@ -13,6 +13,7 @@ type grave struct {
 	file *File
 	sock *Sock
 	proc *Process
+	ep   *Epoll
 }
 
 func (g *graveyard) addFile(f *File, at event.Time) {
@@ -21,6 +22,10 @@ func (g *graveyard) addFile(f *File, at event.Time) {
 
 func (g *graveyard) addSock(s *Sock, at event.Time) {
 	g.queue = append(g.queue, grave{at: at, sock: s})
+}
+
+func (g *graveyard) addEpoll(ep *Epoll, at event.Time) {
+	g.queue = append(g.queue, grave{at: at, ep: ep})
 }
 
 func (g *graveyard) addProcess(p *Process, at event.Time) {
@@ -38,6 +43,10 @@ func (g *graveyard) expire(t *Timeline, now event.Time) {
 		case e.sock != nil:
 			if t.socks[e.sock.Addr] == e.sock {
 				delete(t.socks, e.sock.Addr)
+			}
+		case e.ep != nil:
+			if t.epolls[e.ep.Addr] == e.ep {
+				delete(t.epolls, e.ep.Addr)
 			}
 		case e.proc != nil:
 			if t.procs[e.proc.PID] == e.proc {

@@ -178,6 +178,9 @@ func (t *Timeline) wakeup(ev *event.Event) {
 		f.Sock.Arrived = markOf(ev)
 		t.sub.Sock = f.Sock
 	}
+	if f.Ended || ep.Ended {
+		return // the item goes with what it belongs to
+	}
 	i := t.learnInterest(ep, f, ev)
 	t.sub.Interest = i
 	if ev.Has(event.Disarmed) || ev.Has(event.Filtered) {
@@ -191,16 +194,22 @@ func (t *Timeline) wakeup(ev *event.Event) {
 }
 
 // watchedFile finds the file of a wakeup. The descriptor in it is the item's, which the program may have closed
-// and reused, so it never moves a descriptor.
+// and reused, so it never moves a descriptor. A file that has just ended may be woken still: the kernel closes it a moment
+// later, and a new one at its address would have been added by a call.
 func (t *Timeline) watchedFile(ep *Epoll, ev *event.Event) *File {
 	f := t.fileAt(ev.FileAddr, ev.Time)
 	if f == nil || f.Ended {
-		f = t.fileOfSock(ev.SockAddr)
+		if of := t.fileOfSock(ev.SockAddr); of != nil {
+			f = of
+		}
 	}
 	if f == nil && ev.FileAddr == 0 {
 		f = t.fds[descriptor{ep.PID, ev.FD}].file
 	}
-	if f == nil || f.Ended {
+	if f == nil {
+		if ep.Ended {
+			return nil
+		}
 		if ev.FileAddr == 0 && ev.SockAddr == 0 && ev.FD == event.NoFD {
 			return nil
 		}

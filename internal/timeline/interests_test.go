@@ -162,6 +162,16 @@ func TestDeliveryOfOneThatAskedForIt(t *testing.T) {
 	if ev := s.seen[len(s.seen)-1]; s.tl.Subject().Interest != nil || !ev.Has(event.Ambiguous) || ev.FD != event.NoFD {
 		t.Errorf("EPOLLIN is not ambiguous: %+v", ev)
 	}
+	// A third one, which is disarmed, cannot have been it.
+	once := s.ctl(event.CtlAdd, 10, 0xfa, 0, event.In|event.OneShot)
+	s.enter()
+	s.deliver(event.In, 10)
+	s.play(event.Event{Kind: event.KindEpollCtl, Op: event.CtlAdd, EpFD: 4, EpollAddr: epollAddr, FD: 11, FileAddr: 0xfb, Events: event.In, Data: 10})
+	s.enter()
+	s.deliver(event.In, 10)
+	if i := s.tl.Subject().Interest; i == nil || i == once || i.FD != 11 {
+		t.Errorf("the delivery is of %+v", i)
+	}
 }
 
 // TestInputSinceWhen: the oldest unread byte came when there was nothing before it, and the program is told by a delivery or
@@ -190,7 +200,40 @@ func TestInputSinceWhen(t *testing.T) {
 		t.Error("input after an empty queue is not new")
 	}
 	s.write(3)
-	if f.LastWrite.Seq == 0 || f.Writer == nil || f.Writer.TID != tid || f.Told != told {
-		t.Errorf("written at %+v by %+v, told at %+v", f.LastWrite, f.Writer, f.Told)
+	if f.LastWrite.Seq != s.seen[len(s.seen)-1].Seq || f.Told != told {
+		t.Errorf("written at %+v, told at %+v", f.LastWrite, f.Told)
+	}
+}
+
+// TestWakeupsOfTheDying: the kernel wakes items for a moment after the program's close or exit was recorded, and that makes
+// nothing new.
+func TestWakeupsOfTheDying(t *testing.T) {
+	s, f, _ := connected(t, etMask)
+	s.play(event.Event{Kind: event.KindExit, FD: event.NoFD, EpFD: event.NoFD, Flags: event.Last})
+	files, epolls := s.tl.stats.Files, s.tl.stats.Epolls
+	s.wakeup(7, etMask, 0)
+	if n, known := f.Sock.Unread(); s.tl.stats.Files != files || s.tl.stats.Epolls != epolls || s.tl.Subject().File != f || n != 7 || !known {
+		t.Errorf("after the exit a wakeup makes %d files and %d instances, and %d bytes unread", s.tl.stats.Files-files, s.tl.stats.Epolls-epolls, n)
+	}
+	if len(f.Interests) > 0 {
+		t.Error("it makes an item")
+	}
+}
+
+// TestAddressesAreUsedAgain: a call that began after the end means a new file, or a new instance, at the same address.
+func TestAddressesAreUsedAgain(t *testing.T) {
+	s, f, i := connected(t, etMask)
+	s.close(5, connFile)
+	again := s.ctl(event.CtlAdd, 5, connFile, connSock, etMask)
+	if again == nil || again.File == f || again.File.Ended {
+		t.Errorf("a new file at the old address is %+v", again)
+	}
+	s.close(4, 0)
+	if !i.Epoll.Ended {
+		t.Fatal("the instance has not ended")
+	}
+	s.play(event.Event{Kind: event.KindWaitEnter, FD: event.NoFD, EpFD: 4, EpollAddr: epollAddr, Timeout: -1})
+	if ep := s.tl.Subject().Epoll; ep == i.Epoll || ep == nil || ep.Ended {
+		t.Errorf("a new instance at the old address is %+v", ep)
 	}
 }

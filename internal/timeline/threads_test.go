@@ -133,6 +133,10 @@ func TestExecForgetsDescriptors(t *testing.T) {
 	if s.tl.Subject().File != f || f.FD() != 5 {
 		t.Errorf("what survived the exec is not found again: fd %d", f.FD())
 	}
+	s.close(5, connFile)
+	if f.Ended {
+		t.Error("a close ends it, although other descriptors may have survived as well")
+	}
 	s.play(event.Event{Kind: event.KindRelease, FD: event.NoFD, EpFD: event.NoFD, FileAddr: connFile, SockAddr: connSock})
 	if !f.Ended {
 		t.Error("its release does not end it")
