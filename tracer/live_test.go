@@ -18,26 +18,32 @@ import (
 	"github.com/epwatch/epwatch/internal/event"
 )
 
-// observe runs a workload under observation and returns what was recorded, in order of time, and what the workload
-// printed.
-func observe(t testing.TB, name string, o Options) ([]event.Event, []string, *Tracer) {
+// startWorkload starts a workload, which waits for a line on its gate. It ends with the test, on every path.
+func startWorkload(t testing.TB, name string) (cmd *exec.Cmd, gate io.Writer, out io.Reader) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd = exec.Command("/proc/self/exe", "-test.run=^$")
 	cmd.Env = append(os.Environ(), workloadVariable+"="+name)
 	cmd.Stderr = os.Stderr
-	gate, err := cmd.StdinPipe()
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err = cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// Ends the workload on every path out of here.
-	t.Cleanup(func() { gate.Close(); cmd.Process.Kill() })
+	t.Cleanup(func() { in.Close(); cmd.Process.Kill() })
+	return cmd, in, out
+}
+
+// observe runs a workload under observation and returns what was recorded, in order of time, and what the workload
+// printed.
+func observe(t testing.TB, name string, o Options) ([]event.Event, []string, *Tracer) {
+	t.Helper()
+	cmd, gate, out := startWorkload(t, name)
 	o.PIDs = []uint32{uint32(cmd.Process.Pid)}
 	tr := open(t, o)
 	t.Cleanup(func() {

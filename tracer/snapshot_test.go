@@ -3,8 +3,6 @@ package tracer
 import (
 	"bufio"
 	"fmt"
-	"os"
-	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,21 +14,7 @@ import (
 // sleeper are known at once, and the sleeper's return and deliveries are seen although its call was not.
 func TestSnapshot(t *testing.T) {
 	needPrivileges(t)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
-	cmd.Env = append(os.Environ(), workloadVariable+"=stuck")
-	cmd.Stderr = os.Stderr
-	gate, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { gate.Close(); cmd.Process.Kill() })
+	cmd, gate, out := startWorkload(t, "stuck")
 	if _, err := gate.Write([]byte("\n")); err != nil {
 		t.Fatal(err)
 	}
