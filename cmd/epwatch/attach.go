@@ -35,12 +35,13 @@ func (f *narrowFlags) add(cmd *cobra.Command, followHelp, durationHelp string) {
 	fl.Uint16Var(&f.port, "port", 0, "record sockets with this local or peer `PORT` only")
 	fl.Var(kindsFlag{&f.kinds}, "events", "record these kinds of events only; checks that need others answer unknown")
 	complete(cmd, "events", kindNames())
-	defaults := diagnose.DefaultThresholds()
-	fl.DurationVar(&f.thresholds.ETUnread, "et-unread", defaults.ETUnread, "how long input may lie unread before et-unread speaks")
-	fl.DurationVar(&f.thresholds.OneshotDisarmed, "oneshot-disarmed", defaults.OneshotDisarmed,
-		"how long an item may stay disarmed with input before oneshot-disarmed speaks")
-	fl.DurationVar(&f.thresholds.CloseWait, "close-wait", defaults.CloseWait,
-		"how long a socket may stay in CLOSE_WAIT before close-wait speaks")
+	for _, s := range f.thresholds.Settings() {
+		if s.Duration != nil {
+			fl.DurationVar(s.Duration, s.Check, time.Duration(s.Default), s.Help)
+		} else {
+			fl.IntVar(s.Count, s.Check, int(s.Default), s.Help)
+		}
+	}
 }
 
 func (f *narrowFlags) check() error {
@@ -52,15 +53,12 @@ func (f *narrowFlags) check() error {
 			return usagef("invalid descriptor %d", fd)
 		}
 	}
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"et-unread", f.thresholds.ETUnread}, {"oneshot-disarmed", f.thresholds.OneshotDisarmed},
-		{"close-wait", f.thresholds.CloseWait},
-	} {
-		if d.value < minThreshold {
-			return usagef("invalid --%s %v (%v at least)", d.name, d.value, minThreshold)
+	for _, s := range f.thresholds.Settings() {
+		switch {
+		case s.Duration != nil && *s.Duration < minThreshold:
+			return usagef("invalid --%s %v (%v at least)", s.Check, *s.Duration, minThreshold)
+		case s.Count != nil && *s.Count < 1:
+			return usagef("invalid --%s %d (1 at least)", s.Check, *s.Count)
 		}
 	}
 	return f.observeFlags.check()

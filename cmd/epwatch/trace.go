@@ -134,8 +134,13 @@ func writeReady(path string) error {
 
 // thresholds are half of the client's time-out: what lasts that long while the client waits is no accident of scheduling.
 func thresholds(timeout time.Duration) diagnose.Thresholds {
-	half := timeout / 2
-	return diagnose.Thresholds{ETUnread: half, OneshotDisarmed: half, CloseWait: half}
+	var t diagnose.Thresholds
+	for _, s := range t.Settings() {
+		if s.Duration != nil {
+			*s.Duration = timeout / 2
+		}
+	}
+	return t
 }
 
 // metaOf describes an observation.

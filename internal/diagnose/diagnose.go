@@ -4,7 +4,6 @@ package diagnose
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/timeline"
@@ -104,31 +103,6 @@ type Finding struct {
 
 	made event.Time // when it was reported first
 	fact bool       // the kernel's own word: no loss elsewhere can make it wrong
-}
-
-// Thresholds are how long a state must last before a check speaks. Zero means the default.
-type Thresholds struct {
-	ETUnread        time.Duration
-	OneshotDisarmed time.Duration
-	CloseWait       time.Duration
-}
-
-// DefaultThresholds returns what is used where nothing else is asked for.
-func DefaultThresholds() Thresholds {
-	return Thresholds{ETUnread: 500 * time.Millisecond, OneshotDisarmed: 500 * time.Millisecond, CloseWait: 5 * time.Second}
-}
-
-func (t Thresholds) withDefaults() Thresholds {
-	set := func(d *time.Duration, def time.Duration) {
-		if *d <= 0 {
-			*d = def
-		}
-	}
-	def := DefaultThresholds()
-	set(&t.ETUnread, def.ETUnread)
-	set(&t.OneshotDisarmed, def.OneshotDisarmed)
-	set(&t.CloseWait, def.CloseWait)
-	return t
 }
 
 // Options configure an Engine.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,13 +40,21 @@ func (h *history) option(t *testing.T, key, value string) {
 		}
 		return d
 	}
+	number := func() int {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatalf("reading the option %s: %v", key, err)
+		}
+		return n
+	}
+	for _, s := range h.opt.Thresholds.Settings() {
+		if s.Check == key && s.Duration != nil {
+			s.Set(int64(duration()))
+		} else if s.Check == key {
+			s.Set(int64(number()))
+		}
+	}
 	switch key {
-	case "et-unread":
-		h.opt.Thresholds.ETUnread = duration()
-	case "oneshot-disarmed":
-		h.opt.Thresholds.OneshotDisarmed = duration()
-	case "close-wait":
-		h.opt.Thresholds.CloseWait = duration()
 	case "missing":
 		check, why, _ := strings.Cut(value, " ")
 		h.opt.Missing = map[string]string{check: why}

@@ -1,0 +1,64 @@
+package diagnose
+
+import "time"
+
+// Thresholds say from when on a check speaks: how long a state must last, or how often something must happen. Zero means
+// the default. Checks that state a fact, such as reset-on-close, have none.
+type Thresholds struct {
+	ETUnread        time.Duration
+	OneshotDisarmed time.Duration
+	CloseWait       time.Duration
+}
+
+// Setting is one threshold of a Thresholds value, for those who set it by name. Exactly one of Duration and Count is not nil.
+type Setting struct {
+	Check string // the check's code
+	Help  string // what the number means, as a flag's help
+
+	Duration *time.Duration
+	Count    *int
+	Default  int64 // nanoseconds for a Duration
+}
+
+// Settings returns the thresholds of t, each with the place where its value stands.
+func (t *Thresholds) Settings() []Setting {
+	return []Setting{
+		lasting("et-unread", &t.ETUnread, 500*time.Millisecond, "how long input may lie unread before et-unread speaks"),
+		lasting("oneshot-disarmed", &t.OneshotDisarmed, 500*time.Millisecond,
+			"how long an item may stay disarmed with input before oneshot-disarmed speaks"),
+		lasting("close-wait", &t.CloseWait, 5*time.Second, "how long a socket may stay in CLOSE_WAIT before close-wait speaks"),
+	}
+}
+
+func lasting(check string, value *time.Duration, def time.Duration, help string) Setting {
+	return Setting{Check: check, Help: help, Duration: value, Default: int64(def)}
+}
+
+// Set changes the threshold to n, which is nanoseconds for a Duration.
+func (s Setting) Set(n int64) {
+	if s.Duration != nil {
+		*s.Duration = time.Duration(n)
+		return
+	}
+	*s.Count = int(n)
+}
+
+// Value returns what Set takes.
+func (s Setting) Value() int64 {
+	if s.Duration != nil {
+		return int64(*s.Duration)
+	}
+	return int64(*s.Count)
+}
+
+// DefaultThresholds returns what is used where nothing else is asked for.
+func DefaultThresholds() Thresholds { return Thresholds{}.withDefaults() }
+
+func (t Thresholds) withDefaults() Thresholds {
+	for _, s := range t.Settings() {
+		if s.Value() <= 0 {
+			s.Set(s.Default)
+		}
+	}
+	return t
+}
