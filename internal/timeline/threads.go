@@ -32,6 +32,7 @@ type Thread struct {
 	waited    time.Duration
 	maxEvents uint32
 	polling   bool // the wait has a zero time-out and does not sleep
+	called    bool // a call that it began during the observation was seen
 	receives  []receive
 }
 
@@ -57,6 +58,8 @@ type Process struct {
 	// Signalled is the last signal that was delivered to it.
 	Signalled Mark
 	Signal    uint8
+
+	uring bool // it uses io_uring, whose operations are no calls
 }
 
 // KilledBy returns the signal that ended the process, 0 if none did or that is not known.
@@ -228,8 +231,15 @@ func (t *Timeline) exec(ev *event.Event) {
 // endSilently ends a thread that had no exit of its own.
 func (t *Timeline) endSilently(th *Thread, ev *event.Event) {
 	t.leaveWait(th)
-	t.giveUp(th, maxTime, ClassNoCall)
+	t.giveUp(th, maxTime, t.whyNoCall(th))
 	th.Wait, th.Ended, th.EndedAt = Running, true, markOf(ev)
+}
+
+// unseen notes that the process does something whose calls are not followed.
+func (t *Timeline) unseen(ev *event.Event) {
+	if p := t.sub.Process; p != nil && ev.Call == event.CallIOUring {
+		p.uring = true
+	}
 }
 
 func (t *Timeline) signal(ev *event.Event) {
@@ -281,7 +291,7 @@ func (t *Timeline) exit(ev *event.Event) {
 }
 
 func (t *Timeline) endThread(ev *event.Event, th *Thread) {
-	t.giveUp(th, maxTime, ClassNoCall)
+	t.giveUp(th, maxTime, t.whyNoCall(th))
 	if t.threads[ev.TID] == th {
 		delete(t.threads, ev.TID)
 	}

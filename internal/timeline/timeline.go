@@ -224,6 +224,8 @@ func (t *Timeline) apply(ev *event.Event) {
 		t.signal(ev)
 	case event.KindSnapshot:
 		t.snapshot(ev)
+	case event.KindUnseen:
+		t.unseen(ev)
 	}
 }
 
