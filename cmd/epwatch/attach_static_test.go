@@ -111,12 +111,12 @@ func (b *browser) load(visitors int) (stop func() error) {
 			}
 		})
 	}
-	return func() error {
+	return sync.OnceValue(func() error {
 		over.Store(true)
 		wg.Wait()
 		close(failed)
 		return <-failed
-	}
+	})
 }
 
 // TestStatic attaches to programs that know nothing of epwatch and need no file of the system, so that it runs in the VMs as
@@ -142,7 +142,10 @@ func TestStatic(t *testing.T) {
 
 // countVisits holds what is recorded against what the client knows that it did.
 func countVisits(t *testing.T, s *target, family string) {
-	const visits, times = 5, 10
+	visits, times := 5, 10
+	if inVM() {
+		visits, times = 2, 5
+	}
 	b := &browser{address: s.address()}
 	r := beginCommand(t, "attach", "--format", "json", "--backend", family, s.arg())
 	for range visits {
@@ -167,8 +170,8 @@ func countVisits(t *testing.T, s *target, family string) {
 		what      string
 		got, want int64
 	}{
-		{"accepts", count[event.KindAccept], visits},
-		{"closes", count[event.KindClose], visits},
+		{"accepts", count[event.KindAccept], int64(visits)},
+		{"closes", count[event.KindClose], int64(visits)},
 		{"bytes received", bytes[event.KindRecv], b.sent.Load()},
 		{"bytes written", bytes[event.KindWrite], b.received.Load()},
 	} {
@@ -187,11 +190,16 @@ func countVisits(t *testing.T, s *target, family string) {
 
 // attachInMidLoad comes and goes while requests are being answered.
 func attachInMidLoad(t *testing.T, s *target, family string) {
+	visitors, requests := 4, int64(200)
+	if inVM() {
+		visitors, requests = 2, 40
+	}
 	b := &browser{address: s.address()}
-	stop := b.load(4)
+	stop := b.load(visitors)
+	t.Cleanup(func() { _ = stop() })
 	r := beginCommand(t, "attach", "--format", "json", "--quiet", "--backend", family, s.arg())
 	before := b.requests.Load()
-	for end := time.Now().Add(deadline); b.requests.Load() < before+200 && time.Now().Before(end); {
+	for end := time.Now().Add(deadline); b.requests.Load() < before+requests && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	asked := b.requests.Load() - before
@@ -208,7 +216,8 @@ func attachInMidLoad(t *testing.T, s *target, family string) {
 // processors is how many calls can be under way at once without sleeping, in these tests and their VMs.
 const processors = 2
 
-// healthy wants nothing lost, nobody accused, and nothing unmatched but calls that the ends cut off.
+// healthy wants nothing lost, nobody accused, and nothing unmatched but calls that the ends cut off, and what the kernel says
+// that it kept from epwatch: since 6.13 it may preempt a thread inside a program, and others then pass without being seen.
 func healthy(t *testing.T, rec *recording, cutOff uint64) {
 	t.Helper()
 	sum := rec.summary()
@@ -219,8 +228,12 @@ func healthy(t *testing.T, rec *recording, cutOff uint64) {
 		t.Errorf("a healthy server is accused: %s: %s", f.Check, f.Message)
 	}
 	for _, u := range sum.Unmatched {
-		if u.Reason != "call under way when the observation began or ended" || u.Count > cutOff {
-			t.Errorf("unmatched: %d: %s", u.Count, u.Reason)
+		allowed := sum.Missed
+		if u.Reason == "call under way when the observation began or ended" {
+			allowed += cutOff
+		}
+		if u.Count > allowed {
+			t.Errorf("unmatched: %d: %s; the kernel skipped %d program runs", u.Count, u.Reason, sum.Missed)
 		}
 	}
 }

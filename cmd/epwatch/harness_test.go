@@ -152,6 +152,7 @@ type line struct {
 	Reads     int
 	Matched   int
 	Lost      int
+	Missed    uint64
 	Unmatched []struct {
 		Reason string
 		Count  uint64
