@@ -120,7 +120,7 @@ func (b *browser) load(visitors int) (stop func() error) {
 }
 
 // TestStatic attaches to programs that know nothing of epwatch and need no file of the system, so that it runs in the VMs as
-// well: one in C with a thread for each processor, and one in Go.
+// well: one in C with a thread for each processor, and one in Go. The families are told apart by the tests of trace.
 func TestStatic(t *testing.T) {
 	needTracing(t)
 	commands := map[string]func(*testing.T) *exec.Cmd{
@@ -130,24 +130,20 @@ func TestStatic(t *testing.T) {
 	for name, command := range commands {
 		t.Run(name, func(t *testing.T) {
 			s := startNamed(t, command(t))
-			for _, family := range usableFamilies(t) {
-				t.Run(string(family), func(t *testing.T) {
-					t.Run("counts", func(t *testing.T) { countVisits(t, s, string(family)) })
-					t.Run("mid-load", func(t *testing.T) { attachInMidLoad(t, s, string(family)) })
-				})
-			}
+			t.Run("counts", func(t *testing.T) { countVisits(t, s) })
+			t.Run("mid-load", func(t *testing.T) { attachInMidLoad(t, s) })
 		})
 	}
 }
 
 // countVisits holds what is recorded against what the client knows that it did.
-func countVisits(t *testing.T, s *target, family string) {
+func countVisits(t *testing.T, s *target) {
 	visits, times := 5, 10
 	if inVM() {
 		visits, times = 2, 5
 	}
 	b := &browser{address: s.address()}
-	r := beginCommand(t, "attach", "--format", "json", "--backend", family, s.arg())
+	r := beginCommand(t, "attach", "--format", "json", s.arg())
 	for range visits {
 		if err := b.visit(times, 0); err != nil {
 			t.Fatal(err)
@@ -189,7 +185,7 @@ func countVisits(t *testing.T, s *target, family string) {
 }
 
 // attachInMidLoad comes and goes while requests are being answered.
-func attachInMidLoad(t *testing.T, s *target, family string) {
+func attachInMidLoad(t *testing.T, s *target) {
 	visitors, requests := 4, int64(200)
 	if inVM() {
 		visitors, requests = 2, 40
@@ -197,7 +193,7 @@ func attachInMidLoad(t *testing.T, s *target, family string) {
 	b := &browser{address: s.address()}
 	stop := b.load(visitors)
 	t.Cleanup(func() { _ = stop() })
-	r := beginCommand(t, "attach", "--format", "json", "--quiet", "--backend", family, s.arg())
+	r := beginCommand(t, "attach", "--format", "json", "--quiet", s.arg())
 	before := b.requests.Load()
 	for end := time.Now().Add(deadline); b.requests.Load() < before+requests && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
