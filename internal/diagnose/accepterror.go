@@ -63,6 +63,7 @@ type acceptor struct {
 
 // acceptFailure is what went wrong at a listener since the last accept that succeeded.
 type acceptFailure struct {
+	file    *timeline.File
 	threads []failingThread
 	first   timeline.Mark
 	last    timeline.Mark
@@ -127,11 +128,11 @@ func (r *acceptErrorRule) accept(ev *event.Event, f *timeline.File) {
 		return
 	}
 	if a == nil {
-		a = &acceptFailure{}
+		a = &acceptFailure{file: f}
 		r.failing[k] = a
 	}
 	if a.finding != nil && a.finding.End != 0 && ev.Time.Sub(a.finding.End) > sameFailure {
-		*a = acceptFailure{threads: a.threads}
+		*a = acceptFailure{file: f, threads: a.threads}
 	}
 	r.failed(ev, f, a)
 }
@@ -204,6 +205,7 @@ func (r *acceptErrorRule) found(ev *event.Event, f *timeline.File, a *acceptFail
 	found.Evidence = append(found.Evidence, a.first.Seq)
 	a.finding = found
 	r.describe(a)
+	a.tellWaiting()
 	r.c.add(found, ev.Time)
 }
 
@@ -221,7 +223,19 @@ func (r *acceptErrorRule) update(a *acceptFailure) {
 		return
 	}
 	r.describe(a)
+	a.tellWaiting()
 	r.c.change(a.finding)
+}
+
+// tellWaiting says how many clients wait for it, as far as known.
+func (a *acceptFailure) tellWaiting() {
+	if a.file.Sock == nil {
+		return
+	}
+	if n, known := a.file.Sock.Backlog(); known && n > 0 {
+		a.finding.Unread = n
+		a.finding.Message += fmt.Sprintf("; %s waiting to be accepted", connections(n))
+	}
 }
 
 // succeeded ends what went on: there was a descriptor to be had.
@@ -241,7 +255,7 @@ func (r *acceptErrorRule) succeeded(ev *event.Event, a *acceptFailure) {
 		f.Message += fmt.Sprintf("; the next one succeeded %s later", span(ev.Time.Sub(a.last.Time)))
 		r.c.change(f)
 	case ev.Time.Sub(f.End) > sameFailure:
-		*a = acceptFailure{threads: a.threads}
+		*a = acceptFailure{file: a.file, threads: a.threads}
 	}
 }
 

@@ -51,6 +51,7 @@ type ghost struct {
 	open    bool          // nobody has said yet what became of that
 	waits   int           // deliveries that led to nothing
 	told    int
+	holder  string
 	finding *Finding
 }
 
@@ -186,16 +187,18 @@ func (r *ghostRule) describe(k haunting, g *ghost) {
 	f := g.finding
 	g.told = g.waits
 	f.Evidence = append(f.Evidence, g.last.Seq)
-	times := ""
+	what := "an event came for this descriptor,"
 	if g.waits > 1 {
-		times = fmt.Sprintf(" %d times", g.waits)
+		what = fmt.Sprintf("%d events came for this descriptor, the first", g.waits)
 	}
-	names := ""
+	reused := ""
 	if r.c.Timeline.Names(timeline.Descriptor{PID: k.pid, FD: k.item.FD}) {
-		names = ", and names another file now"
+		reused = ", and its number names another file now"
 	}
-	f.Message = fmt.Sprintf("%s: an event came%s although this descriptor was closed %s before%s; %s", f.who(), times,
-		span(f.Start.Sub(g.closed.Time)), names, holder(k))
+	if !k.item.Ended {
+		g.holder = holder(k)
+	}
+	f.Message = fmt.Sprintf("%s: %s %s after it was closed%s; %s", f.who(), what, span(f.Start.Sub(g.closed.Time)), reused, g.holder)
 }
 
 // holder says what keeps the file open, as far as known.
@@ -211,7 +214,7 @@ func holder(k haunting) string {
 	if k.item.File.Shared {
 		return "a child process or another duplicate keeps the file open"
 	}
-	return "something keeps the file open"
+	return "something that was not seen keeps the file open"
 }
 
 func (r *ghostRule) update(k haunting, g *ghost) {
@@ -235,7 +238,7 @@ func (r *ghostRule) ended(ev *event.Event) {
 			}
 			f.Outcome, f.End = OutcomeUnknown, ev.Time
 			f.Evidence = append(f.Evidence, ev.Seq)
-			f.Message += fmt.Sprintf("; it was over %s later", span(f.End.Sub(f.Start)))
+			f.Message += fmt.Sprintf("; the item was gone %s later", span(f.End.Sub(f.Start)))
 			r.c.change(f)
 		}
 	}

@@ -68,11 +68,11 @@ func (t *Timeline) closedInside(f *File, ev *event.Event) bool {
 }
 
 // revive finds the item that a wait handed out although its file was taken for closed: something still holds it open. The
-// wait must have begun well after the close, or it may have looked at the ready list before; and the address must
-// not name another file by now.
+// wait must have begun after the close and returned well after it, or it may have looked at the ready list before the kernel
+// was done; and the address must not name another file by now.
 func (t *Timeline) revive(ep *Epoll, ev *event.Event) *Interest {
 	old, th := ep.presumed[ev.Data], t.sub.Thread
-	if old == nil || th == nil || !t.fresh(old.EndedAt.Seq) || th.Entered.Time.Sub(old.EndedAt.Time) < scanTime {
+	if old == nil || th == nil || !t.fresh(old.EndedAt.Seq) || th.Entered.Seq < old.EndedAt.Seq || ev.Time.Sub(old.EndedAt.Time) < scanTime {
 		return nil
 	}
 	was := old.File
