@@ -22,6 +22,11 @@ func needs() map[string]need {
 		"oneshot-disarmed": {required: loop, helpful: []string{"state", "release"}},
 		"close-wait":       {required: []string{"calls", "state"}, helpful: []string{"wakeup", "recv", "release"}},
 		"reset-on-close":   {required: []string{"calls", "reset", "process"}, helpful: []string{"state", "release"}},
+
+		"accept-backlog":      {required: []string{"calls", "wakeup"}, helpful: []string{"state", "release"}},
+		"accept-error":        {required: []string{"calls"}, helpful: []string{"wakeup"}},
+		"ghost-event":         {required: []string{"calls", "process"}, helpful: []string{"wakeup", "release"}},
+		"concurrent-delivery": {required: []string{"calls", "recv"}},
 	}
 }
 

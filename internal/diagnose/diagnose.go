@@ -63,7 +63,9 @@ type Check struct {
 
 // Checks returns all checks, causes before their followers.
 func Checks() []Check {
-	return []Check{etUnread(), oneshotDisarmed(), closeWait(), resetOnClose()}
+	return []Check{
+		etUnread(), oneshotDisarmed(), closeWait(), resetOnClose(), acceptBacklog(), acceptError(), ghostEvent(), concurrentDelivery(),
+	}
 }
 
 // Rule is a check at work on one timeline.

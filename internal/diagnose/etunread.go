@@ -331,6 +331,9 @@ func forgotten(f *timeline.File) (told *timeline.Interest, since event.Time, ok 
 		if !i.Edge() {
 			return nil, 0, false // it will be handed out again and again
 		}
+		if _, closed := i.ClosedBy(i.Epoll.PID); closed {
+			return nil, 0, false // whoever holds the file now may read it
+		}
 		// Of an item from before the observation nobody knows who was told; Due will say whether anybody is yet to be.
 		if i.FromBefore() {
 			since = max(since, i.Found.Time)

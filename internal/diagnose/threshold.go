@@ -8,6 +8,9 @@ type Thresholds struct {
 	ETUnread        time.Duration
 	OneshotDisarmed time.Duration
 	CloseWait       time.Duration
+	AcceptBacklog   time.Duration
+	AcceptError     int // failures of a thread within a second
+	GhostEvent      time.Duration
 }
 
 // Setting is one threshold of a Thresholds value, for those who set it by name. Exactly one of Duration and Count is not nil.
@@ -27,11 +30,20 @@ func (t *Thresholds) Settings() []Setting {
 		lasting("oneshot-disarmed", &t.OneshotDisarmed, 500*time.Millisecond,
 			"how long an item may stay disarmed with input before oneshot-disarmed speaks"),
 		lasting("close-wait", &t.CloseWait, 5*time.Second, "how long a socket may stay in CLOSE_WAIT before close-wait speaks"),
+		lasting("accept-backlog", &t.AcceptBacklog, 500*time.Millisecond,
+			"how long connections may wait to be accepted before accept-backlog speaks"),
+		counting("accept-error", &t.AcceptError, 10, "how often accept must fail within a second before accept-error speaks"),
+		lasting("ghost-event", &t.GhostEvent, 100*time.Millisecond,
+			"how long after the close of its descriptor an event must come before ghost-event speaks"),
 	}
 }
 
 func lasting(check string, value *time.Duration, def time.Duration, help string) Setting {
 	return Setting{Check: check, Help: help, Duration: value, Default: int64(def)}
+}
+
+func counting(check string, value *int, def int, help string) Setting {
+	return Setting{Check: check, Help: help, Count: value, Default: int64(def)}
 }
 
 // Set changes the threshold to n, which is nanoseconds for a Duration.

@@ -135,15 +135,16 @@ func (t *Timeline) shutdown(ev *event.Event) {
 const shutWrite = 1 // SHUT_WR
 
 func (t *Timeline) accept(ev *event.Event) {
-	l := t.useFile(ev.PID, ev.FD, ev.FileAddr, 0, startOf(ev))
+	own := ev.SockAddr // the listener's, unless there is a new one
+	if ev.Ret >= 0 {
+		own = 0
+	}
+	l := t.useFile(ev.PID, ev.FD, ev.FileAddr, own, startOf(ev))
 	t.sub.File = l
 	if l != nil {
 		l.LastCall, l.LastUse = markOf(ev), markOf(ev)
 		if l.Sock != nil {
-			l.Sock.Listening = true
-			if ev.Ret >= 0 && l.Sock.Backlog > 0 {
-				l.Sock.Backlog--
-			}
+			l.Sock.accepted(ev)
 		}
 	}
 	if ev.Ret < 0 {

@@ -27,7 +27,8 @@ type Epoll struct {
 	t         *Timeline
 	interests map[interestKey]*Interest
 	byData    map[uint64]*Interest
-	waitSince event.Time // when the last thread began to wait
+	presumed  map[uint64]*Interest // by data: items that ended with the last known descriptor of their file
+	waitSince event.Time           // when the last thread began to wait
 }
 
 type interestKey struct {
@@ -70,7 +71,7 @@ func (t *Timeline) newEpoll(pid uint32, addr event.Addr) *Epoll {
 	t.epollIDs++
 	ep := &Epoll{
 		ID: t.epollIDs, Addr: addr, PID: pid, t: t,
-		interests: make(map[interestKey]*Interest), byData: make(map[uint64]*Interest),
+		interests: make(map[interestKey]*Interest), byData: make(map[uint64]*Interest), presumed: make(map[uint64]*Interest),
 	}
 	if addr != 0 {
 		t.epolls[addr] = ep

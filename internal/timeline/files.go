@@ -57,6 +57,7 @@ type File struct {
 
 	blockedSeq uint64 // a write found no space
 	prev       *File  // what its address named before
+	presumed   *Interest
 }
 
 // Mark is a place in the history; Seq 0 means there is none.
@@ -249,9 +250,9 @@ func (t *Timeline) closeFD(ev *event.Event) {
 		return
 	}
 	t.closeEpollFD(d, start)
-	t.unbind(d, f)
-	if ev.Has(event.Last) || len(f.FDs) == 0 && !f.Shared {
-		t.endFile(f, EndClose)
+	t.closed(d, f, ev)
+	if t.closedInside(f, ev) || len(f.FDs) == 0 && !f.Shared {
+		t.endClosed(f, ev)
 	}
 }
 
@@ -269,9 +270,9 @@ func (t *Timeline) closeRange(ev *event.Event) {
 			continue
 		}
 		t.closeEpollFD(d, startOf(ev))
-		t.unbind(d, b.file)
-		if len(b.file.FDs) == 0 && !b.file.Shared {
-			t.endFile(b.file, EndClose)
+		t.closed(d, b.file, ev)
+		if t.closedInside(b.file, ev) || len(b.file.FDs) == 0 && !b.file.Shared {
+			t.endClosed(b.file, ev)
 		}
 	}
 }
@@ -289,9 +290,9 @@ func (t *Timeline) dup(ev *event.Event) {
 	}
 	t.closeEpollFD(d, startOf(ev))
 	if old := t.fds[d].file; old != nil && old != f {
-		t.unbind(d, old)
-		if len(old.FDs) == 0 && !old.Shared {
-			t.endFile(old, EndClose)
+		t.closed(d, old, ev)
+		if t.closedInside(old, ev) || len(old.FDs) == 0 && !old.Shared {
+			t.endClosed(old, ev)
 		}
 	}
 	first := f.LastFD

@@ -29,6 +29,9 @@ type Interest struct {
 	Delivered    event.Mask
 	// Deliverer is the thread that got the last delivery.
 	Deliverer *Thread
+	// Former is the thread that got the item before Deliverer did, and FormerDelivery its last one.
+	Former         *Thread
+	FormerDelivery Mark
 
 	armed    Tri
 	armedSeq uint64
@@ -37,6 +40,7 @@ type Interest struct {
 	dueTime  event.Time
 	queued   int // wakeups that queued the item since the last delivery
 	sameData *Interest
+	closings []closing
 }
 
 // Wants reports whether the item asks for any of these events. Errors and hang-ups are always asked for.
@@ -116,9 +120,12 @@ func (i *Interest) readable() Tri {
 		return Unknown
 	}
 	n, known := s.Unread()
+	if s.Listening {
+		n, known = s.Backlog() // and output is never ready (net/ipv4/tcp.c, tcp_poll)
+	}
 	switch {
-	case s.Listening || i.Mask&event.Out != 0:
-		return Unknown // connections and output space are not followed
+	case !s.Listening && i.Mask&event.Out != 0:
+		return Unknown // output space is not followed
 	case s.FIN.Seq != 0:
 		return Yes
 	case !known:
@@ -280,14 +287,16 @@ func (t *Timeline) deliver(ev *event.Event) {
 		return
 	}
 	i := ep.delivered(ev)
-	if i == nil {
-		if ep.byData[ev.Data] == nil {
+	if i == nil && ep.byData[ev.Data] == nil {
+		if i = t.revive(ep, ev); i == nil {
 			return
 		}
+	}
+	if i == nil {
 		ev.Flags |= event.Ambiguous
 		for i = ep.byData[ev.Data]; i != nil; i = i.sameData {
 			// Which of them it was is not known, and so neither is what they know now.
-			i.LastDelivery, i.Deliverer = Mark{}, nil
+			i.LastDelivery, i.Deliverer, i.Former = Mark{}, nil, nil
 			i.dueSeq = 0
 			i.armedSeq = 0
 			i.queued = 0
@@ -297,6 +306,9 @@ func (t *Timeline) deliver(ev *event.Event) {
 	t.sub.Interest, t.sub.File = i, i.File
 	i.File.Told = markOf(ev)
 	ev.FD = i.FD
+	if i.Deliverer != th {
+		i.Former, i.FormerDelivery = i.Deliverer, i.LastDelivery
+	}
 	i.LastDelivery, i.Delivered, i.Deliverer = markOf(ev), ev.Events, th
 	if i.OneShot() {
 		i.setArmed(No, ev.Seq)
