@@ -27,6 +27,9 @@ func needs() map[string]need {
 		"accept-error":        {required: []string{"calls"}, helpful: []string{"wakeup"}},
 		"ghost-event":         {required: []string{"calls", "process"}, helpful: []string{"wakeup", "release"}},
 		"concurrent-delivery": {required: []string{"calls", "recv"}},
+		"busy-loop":           {required: []string{"calls", "wakeup"}, helpful: []string{"woken", "recv", "state"}},
+		"thundering-herd":     {required: []string{"calls", "wakeup", "woken"}},
+		"spurious-wakeup":     {required: []string{"calls"}, helpful: []string{"wakeup"}},
 	}
 }
 

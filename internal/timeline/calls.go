@@ -13,7 +13,8 @@ func (t *Timeline) caller(ev *event.Event) *File {
 	f := t.useFile(ev.PID, ev.FD, ev.FileAddr, ev.SockAddr, startOf(ev))
 	t.sub.File = f
 	if f != nil {
-		f.LastCall = markOf(ev)
+		f.LastCall, f.Result = markOf(ev), ev.Ret
+		f.learnType(ev)
 		t.sub.Sock = f.Sock
 	}
 	return f
@@ -26,6 +27,9 @@ func (t *Timeline) read(ev *event.Event) {
 		return
 	}
 	f.Told = markOf(ev)
+	if ev.Ret > 0 && !ev.Has(event.Peek) {
+		f.Taken = markOf(ev)
+	}
 	if ev.Ret > 0 || ev.Ret == again && !f.hungUp() {
 		f.LastUse = markOf(ev)
 	}
@@ -96,7 +100,7 @@ func (t *Timeline) receive(ev *event.Event) {
 			}
 		}
 		if s.File != nil {
-			s.File.LastUse = markOf(ev)
+			s.File.LastUse, s.File.Taken = markOf(ev), markOf(ev)
 		}
 	case ev.Ret == 0 && s.FIN.Seq != 0:
 		s.learn(ev)
@@ -142,7 +146,10 @@ func (t *Timeline) accept(ev *event.Event) {
 	l := t.useFile(ev.PID, ev.FD, ev.FileAddr, own, startOf(ev))
 	t.sub.File = l
 	if l != nil {
-		l.LastCall, l.LastUse = markOf(ev), markOf(ev)
+		l.LastCall, l.LastUse, l.Result = markOf(ev), markOf(ev), ev.Ret
+		if ev.Ret >= 0 {
+			l.Taken = markOf(ev)
+		}
 		if l.Sock != nil {
 			l.Sock.accepted(ev)
 		}
@@ -211,6 +218,9 @@ func (t *Timeline) snapshot(ev *event.Event) {
 		f = t.snapshotFile(ev)
 	}
 	t.sub.File = f
+	if f != nil && ev.EpFD == event.NoFD {
+		f.learnType(ev)
+	}
 	if s := t.snapshotSock(ev, f); s != nil {
 		t.sub.Sock = s
 		t.attach(f, s)

@@ -18,6 +18,17 @@ const (
 	EndReused           // its descriptor or address names something else now; how it ended was not seen
 )
 
+// FileType is what an open file is, as far as the tracer tells.
+type FileType uint8
+
+// The types. FileOther is everything that is neither a socket nor an epoll instance: pipes, counters, timers, terminals.
+const (
+	FileUnknown FileType = iota
+	FileSocket
+	FileEpoll
+	FileOther
+)
+
 // File is one open file (struct file) of the target. Pointers to it are stable and stay readable after its end.
 type File struct {
 	ID   event.FileID
@@ -30,6 +41,7 @@ type File struct {
 	LastFD int32
 	// Shared: a fork may have given the file to a process that is not observed.
 	Shared bool
+	Type   FileType
 	Sock   *Sock // nil for files that are not sockets, or not known to be
 	// Interests are the items that watch it, in the order they were added.
 	Interests []*Interest
@@ -49,6 +61,10 @@ type File struct {
 	LastCall Mark
 	// LastWrite is the last call that wrote bytes.
 	LastWrite Mark
+	// Taken is when something was last taken out of it: bytes were read or received, a connection was accepted.
+	Taken Mark
+	// Result is what LastCall returned, where that was a read, a write, a shutdown or an accept.
+	Result int64
 	// Told is when the program was last told of input or a hang-up by a delivery, or looked for itself.
 	Told Mark
 
@@ -88,6 +104,24 @@ func (f *File) FD() int32 {
 // WriteBlocked reports whether the last write found no buffer space, so that output space is due to wake the
 // program.
 func (f *File) WriteBlocked() bool { return f.blockedSeq != 0 }
+
+// Named reports whether that descriptor of that process names the file now.
+func (f *File) Named(pid uint32, fd int32) bool {
+	return slices.Contains(f.FDs, Descriptor{pid, fd})
+}
+
+// learnType takes what a record says about the kind of file. Only records of calls on the file say by silence that it is
+// neither a socket nor an epoll instance.
+func (f *File) learnType(ev *event.Event) {
+	switch {
+	case ev.Has(event.IsEpoll):
+		f.Type = FileEpoll
+	case ev.Has(event.IsSocket) || ev.SockAddr != 0:
+		f.Type = FileSocket
+	case f.Type == FileUnknown && ev.FileAddr != 0:
+		f.Type = FileOther
+	}
+}
 
 type descriptor = Descriptor
 

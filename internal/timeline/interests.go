@@ -33,6 +33,13 @@ type Interest struct {
 	Former         *Thread
 	FormerDelivery Mark
 
+	// Ready is the delivery since which the item stays ready: every wait that has looked since has handed it out, and none
+	// slept although it stood on the ready list. The zero Mark when it was not delivered yet.
+	Ready Mark
+
+	repeated bool   // the last delivery told nothing new
+	changed  uint64 // the call that changed the mask last
+	scans    uint64 // its instance's, at the last delivery
 	armed    Tri
 	armedSeq uint64
 	due      Tri
@@ -150,6 +157,9 @@ func (t *Timeline) dropInterest(i *Interest) {
 	if i.Ended {
 		return
 	}
+	if i.Epoll.woke == i {
+		i.Epoll.woke = nil
+	}
 	i.Ended = true
 	i.EndedAt = Mark{Seq: t.seq, Time: t.now}
 	i.Epoll.unindex(i)
@@ -185,6 +195,7 @@ func (t *Timeline) wakeup(ev *event.Event) {
 		f.Sock.Arrived = markOf(ev)
 		t.sub.Sock = f.Sock
 	}
+	f.learnType(ev)
 	if f.Ended || ep.Ended {
 		return // the item goes with what it belongs to
 	}
@@ -197,6 +208,7 @@ func (t *Timeline) wakeup(ev *event.Event) {
 		i.queued++
 	}
 	i.LastWakeup = markOf(ev)
+	ep.woke, ep.wokeCPU = i, ev.CPU
 	i.setDue(Yes, ev)
 }
 
@@ -304,6 +316,7 @@ func (t *Timeline) deliver(ev *event.Event) {
 		return
 	}
 	t.sub.Interest, t.sub.File = i, i.File
+	i.repeat(ev, th)
 	i.File.Told = markOf(ev)
 	ev.FD = i.FD
 	if i.Deliverer != th {

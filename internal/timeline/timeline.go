@@ -199,7 +199,7 @@ func (t *Timeline) apply(ev *event.Event) {
 	case event.KindWaitReturn:
 		t.waitReturn(ev)
 	case event.KindWoken:
-		t.sub.Epoll = t.epoll(ev)
+		t.woken(ev)
 	case event.KindDeliver:
 		t.deliver(ev)
 	case event.KindRead:
