@@ -29,6 +29,7 @@ const (
 	OutcomeRescued     Outcome = "rescued"      // only new input woke it
 	OutcomeLost        Outcome = "lost"         // closed with input unread
 	OutcomeSelfResumed Outcome = "self-resumed" // the program went on by itself: held back, not forgotten
+	OutcomeOver        Outcome = "over"         // it was as bad as it says, and has ended
 )
 
 // Result is what a check says about a whole observation.
@@ -63,7 +64,7 @@ type Check struct {
 
 // Checks returns all checks, causes before their followers.
 func Checks() []Check {
-	return []Check{etUnread(), oneshotDisarmed(), closeWait(), resetOnClose()}
+	return []Check{etUnread(), oneshotDisarmed(), closeWait(), resetOnClose(), loopStall()}
 }
 
 // Rule is a check at work on one timeline.
@@ -114,6 +115,9 @@ type Options struct {
 	Report func(*Finding)
 	// Missing gives, by check, why this observation cannot show what the check needs.
 	Missing map[string]string
+	// Look asks what a thread is doing. Whoever knows answers with events of kind sched, at the time of the answer; nobody
+	// has to. May be nil.
+	Look func(pid, tid uint32)
 	// Comm names a process. May be nil.
 	Comm func(pid uint32) string
 }
@@ -133,6 +137,13 @@ type Context struct {
 	engine *Engine
 	check  *Check
 	doubt  string
+}
+
+// look asks what a thread is doing.
+func (c *Context) look(th *timeline.Thread) {
+	if c.engine.opt.Look != nil {
+		c.engine.opt.Look(th.PID, th.TID)
+	}
 }
 
 // Unknown says that something could not be judged, so that the check must not call the observation clean.

@@ -157,6 +157,7 @@ func TestVerdicts(t *testing.T) {
 		{Check: "oneshot-disarmed", Result: diagnose.Clean},
 		{Check: "close-wait", Result: diagnose.UnknownNow, Reason: "no states here"},
 		{Check: "reset-on-close", Result: diagnose.Found},
+		{Check: "loop-stall", Result: diagnose.Clean},
 	}
 	if diff := cmp.Diff(want, r.verdicts); diff != "" {
 		t.Errorf("verdicts (-want +got):\n%s", diff)

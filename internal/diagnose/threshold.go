@@ -8,6 +8,7 @@ type Thresholds struct {
 	ETUnread        time.Duration
 	OneshotDisarmed time.Duration
 	CloseWait       time.Duration
+	LoopStall       time.Duration
 }
 
 // Setting is one threshold of a Thresholds value, for those who set it by name. Exactly one of Duration and Count is not nil.
@@ -27,6 +28,8 @@ func (t *Thresholds) Settings() []Setting {
 		lasting("oneshot-disarmed", &t.OneshotDisarmed, 500*time.Millisecond,
 			"how long an item may stay disarmed with input before oneshot-disarmed speaks"),
 		lasting("close-wait", &t.CloseWait, 5*time.Second, "how long a socket may stay in CLOSE_WAIT before close-wait speaks"),
+		lasting("loop-stall", &t.LoopStall, 100*time.Millisecond,
+			"how long ready items may wait for a thread that is not back in epoll_wait before loop-stall speaks"),
 	}
 }
 
