@@ -8,9 +8,14 @@
 
 #include "emit.h"
 
-static __always_inline struct turn *turn_of(__u32 tid)
+static __always_inline struct turn *open_turn(__u32 tid)
 {
-	return tid ? bpf_map_lookup_elem(&turns, &tid) : 0;
+	struct turn *t;
+
+	if (!in_turn[tid % TURN_SLOTS])
+		return 0;
+	t = bpf_map_lookup_elem(&turns, &tid);
+	return t && t->since ? t : 0;
 }
 
 /* Few calls put a thread to sleep in one turn. Where there are more, those with the longest sleeps keep their names. */
@@ -59,7 +64,7 @@ static __always_inline void came_back(struct turn *t, __u64 now)
 	t->off = 0;
 }
 
-/* Runs for every switch of every thread of the machine, so it looks at the map first and reads the clock late. */
+/* Runs for every switch of every thread of the machine, so it looks for followed threads first and reads the clock late. */
 static __always_inline int task_switched(bool preempt, struct task_struct *prev, struct task_struct *next, __u64 *ctx)
 {
 	struct turn *t;
@@ -67,16 +72,16 @@ static __always_inline int task_switched(bool preempt, struct task_struct *prev,
 
 	if (!ready)
 		return 0;
-	t = turn_of(prev->pid);
-	if (t && t->since) {
+	t = open_turn(prev->pid);
+	if (t) {
 		__u32 state = switch_has_state ? (__u32)ctx[3] : task_state(prev);
 
 		now = bpf_ktime_get_ns();
 		/* Who is preempted on the way to sleep stays runnable (kernel/sched/core.c, __schedule). */
 		went_off(t, now, preempt || !state, state & TASK_STOPPED_OR_TRACED);
 	}
-	t = turn_of(next->pid);
-	if (t && t->since && t->off)
+	t = open_turn(next->pid);
+	if (t && t->off)
 		came_back(t, now ? now : bpf_ktime_get_ns());
 	return 0;
 }
@@ -88,8 +93,8 @@ static __always_inline int task_woken(struct task_struct *task)
 
 	if (!ready)
 		return 0;
-	t = turn_of(task->pid);
-	if (t && t->since && t->off && !t->woken)
+	t = open_turn(task->pid);
+	if (t && t->off && !t->woken)
 		t->woken = bpf_ktime_get_ns();
 	return 0;
 }
@@ -100,14 +105,16 @@ static __always_inline void turn_begins(__u32 tid, struct pt_regs *regs)
 
 	if (!slow_turn)
 		return;
-	t = turn_of(tid);
+	t = bpf_map_lookup_elem(&turns, &tid);
 	if (!t) {
 		if (bpf_map_update_elem(&turns, &tid, &none, BPF_NOEXIST))
 			count_drop(DROP_TURNS, 1);
-		t = turn_of(tid);
+		t = bpf_map_lookup_elem(&turns, &tid);
 		if (!t)
 			return;
 	}
+	if (!t->since)
+		__sync_fetch_and_add(&in_turn[tid % TURN_SLOTS], 1);
 	__builtin_memset(t, 0, sizeof(*t));
 	t->regs = (__u64)regs;
 	t->since = bpf_ktime_get_ns();
@@ -141,8 +148,8 @@ static __always_inline void turn_ends(__u32 pid, __u32 tid)
 
 	if (!slow_turn)
 		return;
-	t = turn_of(tid);
-	if (!t || !t->since)
+	t = open_turn(tid);
+	if (!t)
 		return;
 	now = bpf_ktime_get_ns();
 	if (t->off)
@@ -150,6 +157,7 @@ static __always_inline void turn_ends(__u32 pid, __u32 tid)
 	if (now - t->since >= slow_turn)
 		emit_turn(t, pid, tid);
 	t->since = 0;
+	__sync_fetch_and_add(&in_turn[tid % TURN_SLOTS], -1);
 }
 
 #endif

@@ -268,6 +268,7 @@ const (
 	epwatchVarEpPollCallbackAddr              = "ep_poll_callback_addr"
 	epwatchVarEventpollFops                   = "eventpoll_fops"
 	epwatchVarFollowChildren                  = "follow_children"
+	epwatchVarInTurn                          = "in_turn"
 	epwatchVarListedPid                       = "listed_pid"
 	epwatchVarNumberOfFds                     = "number_of_fds"
 	epwatchVarOnlyFds                         = "only_fds"
@@ -408,6 +409,7 @@ type epwatchVariableSpecs struct {
 	EpPollCallbackAddr *ebpf.VariableSpec `ebpf:"ep_poll_callback_addr"`
 	EventpollFops      *ebpf.VariableSpec `ebpf:"eventpoll_fops"`
 	FollowChildren     *ebpf.VariableSpec `ebpf:"follow_children"`
+	InTurn             *ebpf.VariableSpec `ebpf:"in_turn"`
 	ListedPid          *ebpf.VariableSpec `ebpf:"listed_pid"`
 	NumberOfFds        *ebpf.VariableSpec `ebpf:"number_of_fds"`
 	OnlyFds            *ebpf.VariableSpec `ebpf:"only_fds"`
@@ -485,6 +487,7 @@ type epwatchVariables struct {
 	EpPollCallbackAddr *ebpf.Variable `ebpf:"ep_poll_callback_addr"`
 	EventpollFops      *ebpf.Variable `ebpf:"eventpoll_fops"`
 	FollowChildren     *ebpf.Variable `ebpf:"follow_children"`
+	InTurn             *ebpf.Variable `ebpf:"in_turn"`
 	ListedPid          *ebpf.Variable `ebpf:"listed_pid"`
 	NumberOfFds        *ebpf.Variable `ebpf:"number_of_fds"`
 	OnlyFds            *ebpf.Variable `ebpf:"only_fds"`
