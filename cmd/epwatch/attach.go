@@ -69,7 +69,10 @@ const minThreshold = minTimeout / 2
 
 // tracerOptions is what of the flags the kernel's side has to know.
 func (f *narrowFlags) tracerOptions() tracer.Options {
-	return tracer.Options{Follow: f.follow, FDs: f.fds, Port: f.port, Kinds: recorded(f.kinds)}
+	return tracer.Options{
+		Follow: f.follow, FDs: f.fds, Port: f.port, Kinds: recorded(f.kinds),
+		SlowTurn: slowTurn(f.checks, f.kinds, f.thresholds.LoopStall),
+	}
 }
 
 // observe begins an observation of what the targets are.

@@ -106,6 +106,7 @@ var (
 // source is what an observation needs of a tracer.
 type source interface {
 	Read(dst []event.Event) ([]event.Event, error)
+	Look(pid, tid uint32)
 	Stop()
 	Stats() tracer.Stats
 }
@@ -150,6 +151,7 @@ func newObservation(tr source, out *output, opt observeOptions) *observation {
 	o.engine = diagnose.New(o.timeline, diagnose.Options{
 		Thresholds: opt.thresholds, Only: opt.only, Missing: o.meta.Missing, Comm: opt.comm,
 		Kind:   kindOf,
+		Look:   func(pid, tid uint32) { o.tracer.Look(pid, tid) },
 		Report: func(f *diagnose.Finding) { o.print.Finding(o.timeline.Now(), f) },
 	})
 	return o

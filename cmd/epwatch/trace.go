@@ -82,7 +82,9 @@ func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
 		return running(err)
 	}
 	defer kid.end(syscall.SIGKILL)
-	tr, err := f.attach(tracer.Options{PIDs: []uint32{kid.pid()}}, nil)
+	tr, err := f.attach(tracer.Options{
+		PIDs: []uint32{kid.pid()}, SlowTurn: slowTurn(f.checks, nil, thresholds(f.clientTimeout(v)).LoopStall),
+	}, nil)
 	if err != nil {
 		return running(err)
 	}

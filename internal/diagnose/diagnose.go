@@ -29,6 +29,7 @@ const (
 	OutcomeRescued     Outcome = "rescued"      // only new input woke it
 	OutcomeLost        Outcome = "lost"         // closed with input unread
 	OutcomeSelfResumed Outcome = "self-resumed" // the program went on by itself: held back, not forgotten
+	OutcomeOver        Outcome = "over"         // it was as bad as it says, and has ended
 )
 
 // Result is what a check says about a whole observation.
@@ -65,7 +66,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		etUnread(), oneshotDisarmed(), closeWait(), resetOnClose(), acceptBacklog(), acceptError(), ghostEvent(),
-		concurrentDelivery(), busyLoop(), thunderingHerd(), spuriousWakeup(),
+		concurrentDelivery(), busyLoop(), thunderingHerd(), spuriousWakeup(), loopStall(),
 	}
 }
 
@@ -117,6 +118,9 @@ type Options struct {
 	Report func(*Finding)
 	// Missing gives, by check, why this observation cannot show what the check needs.
 	Missing map[string]string
+	// Look asks what a thread is doing. Whoever knows answers with events of kind sched, at the time of the answer; nobody
+	// has to. May be nil.
+	Look func(pid, tid uint32)
 	// Comm names a process. May be nil.
 	Comm func(pid uint32) string
 	// Kind says what sort of file a descriptor that is no socket names: eventfd, pipe and so on; empty when it cannot. May be
@@ -139,6 +143,13 @@ type Context struct {
 	engine *Engine
 	check  *Check
 	doubt  string
+}
+
+// look asks what a thread is doing.
+func (c *Context) look(th *timeline.Thread) {
+	if c.engine.opt.Look != nil {
+		c.engine.opt.Look(th.PID, th.TID)
+	}
 }
 
 // Unknown says that something could not be judged, so that the check must not call the observation clean.

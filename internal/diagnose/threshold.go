@@ -14,6 +14,7 @@ type Thresholds struct {
 	BusyLoop        int // waits a second
 	ThunderingHerd  int // wakeups a second
 	SpuriousWakeup  int // deliveries a second
+	LoopStall       time.Duration
 }
 
 // Setting is one threshold of a Thresholds value, for those who set it by name. Exactly one of Duration and Count is not nil.
@@ -43,6 +44,8 @@ func (t *Thresholds) Settings() []Setting {
 			"how many wakeups a second may find nothing, because others were woken as well, before thundering-herd speaks"),
 		counted("spurious-wakeup", &t.SpuriousWakeup, 100,
 			"how many deliveries a second may find nothing, if they are half of all, before spurious-wakeup speaks"),
+		lasting("loop-stall", &t.LoopStall, 100*time.Millisecond,
+			"how long ready items may wait for a thread that is not back in epoll_wait before loop-stall speaks"),
 	}
 }
 

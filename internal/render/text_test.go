@@ -84,6 +84,18 @@ func everyKind() []event.Event {
 	add(u(event.KindLost), func(e *event.Event) { e.Lost = 312 })
 	add(u(event.KindRead), func(e *event.Event) { e.Lost, e.Ret = 1, 5 })
 	add(k(event.KindWoken), func(e *event.Event) { e.TID = 4712 })
+	sched := func(doing event.Doing, call string, times uint32) func(*event.Event) {
+		return func(e *event.Event) {
+			e.TID, e.Start = 4712, e.Time.Add(-1240*time.Millisecond)
+			e.Sched = event.Sched{Doing: doing, For: 204700 * time.Microsecond, Call: call, Times: times}
+		}
+	}
+	add(k(event.KindSched), sched(event.Computing, "", 0))
+	add(k(event.KindSched), sched(event.Runnable, "", 0))
+	add(k(event.KindSched), sched(event.Blocked, "fdatasync", 2))
+	add(k(event.KindSched), sched(event.Blocked, "", 1))
+	add(k(event.KindSched), sched(event.Blocked, "bad\x1bname", 1))
+	add(k(event.KindSched), func(e *event.Event) { sched(event.Stopped, "", 1)(e); e.Flags, e.TID = event.Ongoing, e.PID })
 	add(k(event.KindQueued), func(e *event.Event) { e.FD, e.Unread, e.Flags, e.Sock = 4, 2, event.HasUnread|event.Listener, 1 })
 	add(k(event.KindRelease), func(e *event.Event) { e.Unread, e.Flags = 8, event.HasUnread })
 	add(u(event.KindShutdown), func(e *event.Event) { e.Op = 1 })
