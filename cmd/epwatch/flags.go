@@ -207,7 +207,7 @@ func oneVariant(_ *cobra.Command, args []string) error {
 	case len(args) > 1:
 		return usagef("unexpected argument %q", args[1])
 	}
-	if _, ok := server.ByName(args[0]); !ok {
+	if _, ok := variantByName(args[0]); !ok {
 		return usagef("unknown variant %q, not one of %s", args[0], strings.Join(variantNames(), ", "))
 	}
 	return nil
@@ -215,7 +215,7 @@ func oneVariant(_ *cobra.Command, args []string) error {
 
 func variantNames() []string {
 	var names []string
-	for _, v := range server.Variants() {
+	for _, v := range variants() {
 		names = append(names, v.Name)
 	}
 	return names

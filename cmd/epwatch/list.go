@@ -23,8 +23,14 @@ func newList() *cobra.Command {
 				return listJSON(cmd)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			for _, v := range server.Variants() {
-				fmt.Fprintf(w, "%s\t%s\n", v.Name, v.Teaches)
+			for _, group := range []struct {
+				title string
+				of    []server.Variant
+			}{{"Experiments", server.Variants()}, {"\nGallery", gallery()}} {
+				fmt.Fprintln(w, group.title)
+				for _, v := range group.of {
+					fmt.Fprintf(w, "  %s\t%s\n", v.Name, v.Teaches)
+				}
 			}
 			return w.Flush()
 		},
