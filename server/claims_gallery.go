@@ -164,10 +164,25 @@ func deliveredToClosed(id, text string, n int) Claim {
 	})
 }
 
-// readsInVain: so many reads were the first call on what was delivered, and found nothing.
-func readsInVain(id, text string, least, most int) Claim {
-	return counted(id, text, least, most, func(_ *story, e *event.Event) bool {
-		return e.Kind == event.KindRead && e.Ret == again
+// readsOverlapped: two threads were, or were never, inside a read of the connection at the same time.
+func readsOverlapped(id, text string, want bool) Claim {
+	return about(id, text, func(s *story) (bool, []uint64, string) {
+		reads := s.all(event.KindRead, func(e *event.Event) bool { return e.Ret > 0 })
+		for _, a := range reads {
+			for _, b := range reads {
+				if a.TID < b.TID && a.Start < b.Time && b.Start < a.Time {
+					ev := []uint64{a.Seq, b.Seq}
+					if !want {
+						return no(ev, "two of them overlapped")
+					}
+					return yes(ev)
+				}
+			}
+		}
+		if want || len(reads) == 0 {
+			return no(seqs(reads), "no two of them overlapped")
+		}
+		return yes(seqs(reads))
 	})
 }
 

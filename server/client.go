@@ -172,7 +172,7 @@ func (c *client) do(ctx context.Context, s Step) error {
 	case Take, TakeEnd:
 		return c.take(ctx, s)
 	default:
-		return c.rest(ctx)
+		return c.rest(ctx, max(c.Timeout, s.Least))
 	}
 }
 
@@ -277,8 +277,8 @@ func shortened(b []byte) string {
 	return printable(b)
 }
 
-func (c *client) rest(ctx context.Context) error {
-	t := time.NewTimer(c.Timeout)
+func (c *client) rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

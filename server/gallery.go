@@ -11,7 +11,7 @@ import "slices"
 func Gallery() []Variant {
 	vs := slices.Concat(
 		shortRead(), rearmSkipped(), lostEOF(), earlyReply(), hangUpBeforeData(),
-		acceptOnce(), fileLimit(), dupKept(), twoThreads(), writeInterest(), emptyMask(), counterUnread(), staleBatch(), herd(),
+		acceptOnce(), fileLimit(), dupKept(), twoThreads(), writeInterest(), emptyMask(), counterUnread(), crowd(), herd(),
 		blockingCall(), longCompute(),
 		innocents(),
 	)

@@ -24,7 +24,7 @@ func lostEOF() []Variant {
 		},
 		half{
 			Name: "lost-eof", Title: "stops reading at the end of the request, and the end of the stream came with it",
-			Teaches: "a FIN that shared its edge with the last bytes is never told of again: CLOSE_WAIT",
+			Teaches: "a FIN that came with the last bytes is never told of again: CLOSE_WAIT",
 			Claims: []Claim{
 				deliveredAs("one-edge", "request and end of stream came as one delivery", event.In),
 				readsReturned("request", "one read took the request, and nobody read the end of the stream", 20),

@@ -16,7 +16,7 @@ func shortRead() []Variant {
 		Variant{Check: "et-unread", serve: readShares, Script: []Step{send(Message), take(0, 16), rest(BeforeInterrupt)}},
 		half{
 			Name: "short-read", Title: "takes a short read for an empty socket",
-			Teaches: "fewer bytes than the buffer holds do not prove that an edge-triggered socket is empty",
+			Teaches: "a read that did not fill the buffer does not prove that the socket is empty",
 			Claims: []Claim{
 				wakeups("one-wakeup", "one wakeup carried all 20 bytes", 20),
 				turnsRead("one-read", "one delivery, one read of 16 bytes, and never another", turnWant{event.In, []int64{16}}),
@@ -49,9 +49,7 @@ func readShares(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In|event.RdHup|event.ET)
-				}
+				s.admit(ep, event.In|event.RdHup|event.ET)
 				continue
 			}
 			for {

@@ -52,9 +52,7 @@ func greetThenEcho(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In|event.Out|event.RdHup|event.OneShot)
-				}
+				s.admit(ep, event.In|event.Out|event.RdHup|event.OneShot)
 				continue
 			}
 			if on.mask&event.Out != 0 {

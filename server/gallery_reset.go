@@ -53,9 +53,7 @@ func refuse(s *stage) {
 		for _, on := range s.wait(ep, forever) {
 			switch {
 			case on.fd == s.listener:
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
-				}
+				s.admit(ep, event.In)
 			case refused[on.fd]:
 				if s.read(on.fd, buf[:]) == endOfStream {
 					delete(refused, on.fd)
@@ -118,9 +116,7 @@ func watchHangUps(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In|event.RdHup)
-				}
+				s.admit(ep, event.In|event.RdHup)
 				continue
 			}
 			// BUG hup-first: the hang-up is looked at before the data that came with it

@@ -8,10 +8,12 @@ import (
 
 // stallScript has one client ask for something that takes long, and another one for an echo while that lasts.
 func stallScript() []Step {
-	return []Step{
-		open(1), take(0, len(greeting)), take(1, len(greeting)),
-		send("slow"), take(0, len(busy)), sendOn(1, Message), take(1, 20), take(0, len(answer)), rest(BeforeInterrupt),
+	script := []Step{open(1), take(0, len(greeting)), take(1, len(greeting))}
+	for range 5 {
+		script = append(script, sendOn(1, "echo"), take(1, 4)) // so that the loop is seen to be one
 	}
+	return append(script,
+		send("slow"), take(0, len(busy)), sendOn(1, Message), take(1, 20), take(0, len(answer)), rest(BeforeInterrupt))
 }
 
 // blocking-call: a call that blocks, in the middle of the loop.
@@ -113,8 +115,7 @@ func (s *stage) stallLoop(slow func(*stage, int), more func() bool) {
 	for {
 		for _, on := range s.wait(ep, patience) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
+				if fd, ok := s.admit(ep, event.In); ok {
 					s.send(fd, greeting)
 				}
 				continue

@@ -23,7 +23,7 @@ func innocents() []Variant {
 func poolRearm() Variant {
 	return Variant{
 		Name: "pool-rearm", Title: "EPOLLONESHOT, armed again by a worker when it is done",
-		Teaches: "a disarmed item is right while somebody works on it: arming it again reports what came meanwhile",
+		Teaches: "arming an item again reports what came while it was disarmed",
 		Check:   "oneshot-disarmed", serve: handToWorker,
 		Script: []Step{send(Message[:10]), take(0, len(busy)), send(Message[10:]), take(0, 20), pause()},
 		Claims: []Claim{
@@ -57,9 +57,7 @@ func handToWorker(s *stage) {
 				jobs <- on.fd
 				continue
 			}
-			if fd, ok := s.accept(); ok {
-				s.watch(ep, fd, mask)
-			}
+			s.admit(ep, mask)
 		}
 	}
 }
@@ -100,9 +98,7 @@ func handToReader(s *stage) {
 				jobs <- on.fd
 				continue
 			}
-			if fd, ok := s.accept(); ok {
-				s.watch(ep, fd, event.In|event.ET)
-			}
+			s.admit(ep, event.In|event.ET)
 		}
 	}
 }
@@ -136,9 +132,7 @@ func lookThenWait(s *stage) {
 		}
 		for _, on := range found {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In|event.ET)
-				}
+				s.admit(ep, event.In|event.ET)
 				continue
 			}
 			if s.echo(on.fd) {
@@ -188,9 +182,7 @@ func workWithWaker(s *stage) {
 		for _, on := range s.wait(ep, forever) {
 			switch on.fd {
 			case s.listener:
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
-				}
+				s.admit(ep, event.In)
 			case counter:
 				for len(results) > 0 {
 					r := <-results

@@ -16,7 +16,7 @@ import (
 func backPressure() Variant {
 	return Variant{
 		Name: "back-pressure", Title: "level-triggered, leaves requests unread while its answers do not go",
-		Teaches: "input that nobody asks for lies unread without harm: that is how a server holds its client back",
+		Teaches: "input that nobody asks for may lie unread: it holds the client back",
 		Check:   "et-unread", serve: answerMuch,
 		Script: []Step{
 			send(Message), pause(), sendOn(0, Message), pause(), pause(), take(0, 2*muchBytes), pause(),
@@ -41,9 +41,7 @@ func answerMuch(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
-				}
+				s.admit(ep, event.In)
 				continue
 			}
 			if on.mask&event.In != 0 {
@@ -97,9 +95,7 @@ func answerInPieces(s *stage) {
 		}
 		for _, on := range s.wait(ep, patience) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
-				}
+				s.admit(ep, event.In)
 				continue
 			}
 			if s.read(on.fd, buf[:]) == endOfStream {
@@ -143,9 +139,7 @@ func resetOnPurpose(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
-				}
+				s.admit(ep, event.In)
 				continue
 			}
 			if s.read(on.fd, buf[:]) > 0 {
@@ -183,9 +177,7 @@ func peekThenRead(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In|event.ET)
-				}
+				s.admit(ep, event.In|event.ET)
 				continue
 			}
 			n, _, err := unix.Recvfrom(on.fd, buf[:], unix.MSG_PEEK)
@@ -225,9 +217,7 @@ func spliceBack(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In|event.ET)
-				}
+				s.admit(ep, event.In|event.ET)
 				continue
 			}
 			for {
@@ -274,9 +264,7 @@ func answerWithFile(s *stage) {
 	for {
 		for _, on := range s.wait(ep, forever) {
 			if on.fd == s.listener {
-				if fd, ok := s.accept(); ok {
-					s.watch(ep, fd, event.In)
-				}
+				s.admit(ep, event.In)
 				continue
 			}
 			if left[on.fd] == 0 {

@@ -1,5 +1,7 @@
 package server
 
+import "time"
+
 // Action is what a client does in one step.
 type Action uint8
 
@@ -30,7 +32,8 @@ type Step struct {
 	Conn   int // which connection, counted from 0; 0 is open from the beginning
 	Text   string
 	Bytes  int
-	Moment string // reached when the step is done, empty for none
+	Least  time.Duration // how long a Rest takes at least
+	Moment string        // reached when the step is done, empty for none
 }
 
 // The moments of a script, as given to ClientOptions.OnStep. The notes looked at the socket table at those that end a wait,
@@ -61,3 +64,8 @@ func take(conn, bytes int) Step          { return Step{Action: Take, Conn: conn,
 func takeEnd(conn int) Step              { return Step{Action: TakeEnd, Conn: conn} }
 func closeOn(conn int) Step              { return Step{Action: Close, Conn: conn} }
 func pause() Step                        { return Step{Action: Rest} }
+
+// aSecond rests for what is judged by the second, however short the time-out is.
+func aSecond() Step {
+	return Step{Action: Rest, Least: 1500 * time.Millisecond, Moment: BeforeInterrupt}
+}

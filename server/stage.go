@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"runtime"
 	"time"
@@ -128,26 +129,43 @@ func (s *stage) wait(ep int, patience time.Duration) []ready {
 	}
 }
 
-// accept takes a connection, or says no when there is none.
-func (s *stage) accept() (fd int, ok bool) {
-	fd, err := s.tryAccept()
+// admit accepts a connection and registers it, or says no when there is none. The line comes after the registration, so that
+// whoever has read it knows that input will call the item's callback.
+func (s *stage) admit(ep int, mask event.Mask) (fd int, ok bool) {
+	fd, peer, err := s.tryAccept()
 	must("accepting a connection", err)
+	if fd < 0 {
+		return fd, false
+	}
+	s.watch(ep, fd, mask)
+	s.sayAccepted(peer)
+	return fd, true
+}
+
+// accept only accepts.
+func (s *stage) accept() (fd int, ok bool) {
+	fd, peer, err := s.tryAccept()
+	must("accepting a connection", err)
+	if fd >= 0 {
+		s.sayAccepted(peer)
+	}
 	return fd, fd >= 0
 }
 
+func (s *stage) sayAccepted(peer netip.AddrPort) { s.say("[+] accept client %s", peer) }
+
 // tryAccept leaves it to the server what to do about an error; no connection is none.
-func (s *stage) tryAccept() (int, error) {
+func (s *stage) tryAccept() (int, netip.AddrPort, error) {
 	for {
 		fd, peer, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
-			s.say("[+] accept client %s", addrPort(peer))
-			return fd, nil
+			return fd, addrPort(peer), nil
 		case unix.EAGAIN:
-			return -1, nil
+			return -1, netip.AddrPort{}, nil
 		case unix.EINTR, unix.ECONNABORTED:
 		default:
-			return -1, err
+			return -1, netip.AddrPort{}, err
 		}
 	}
 }
@@ -210,16 +228,25 @@ func (s *stage) sendSome(fd int, text string) string {
 	return text
 }
 
-// echo sends back what there is to read, up to EAGAIN, and reports whether that was the end of the stream.
-func (s *stage) echo(fd int) (ended bool) {
+// drain reads up to EAGAIN, and reports whether there was the end of the stream.
+func (s *stage) drain(fd int) (text string, ended bool) {
 	var buf [64]byte
 	for {
 		n := s.read(fd, buf[:])
 		if n <= 0 {
-			return n == endOfStream
+			return text, n == endOfStream
 		}
-		s.send(fd, string(buf[:n]))
+		text += string(buf[:n])
 	}
+}
+
+// echo sends back what there is to read, up to EAGAIN, and reports whether there was the end of the stream.
+func (s *stage) echo(fd int) (ended bool) {
+	text, ended := s.drain(fd)
+	if text != "" {
+		s.send(fd, text)
+	}
+	return ended
 }
 
 func (s *stage) close(fd int) {
