@@ -272,23 +272,19 @@ func stateLasted(id, text string) Claim {
 	})
 }
 
-// gapBetweenWaits: the longest time between two waits of the loop, after the first accept, was or was not more than half of the
-// client's time-out.
-func gapBetweenWaits(id, text string, long bool) Claim {
+// waitedMeanwhile: between the server's second write to the connection and its third, which begin and end the work, the loop waited so
+// often.
+func waitedMeanwhile(id, text string, least, most int) Claim {
 	return about(id, text, func(s *story) (bool, []uint64, string) {
-		var back event.Event
-		var ev []uint64
-		longest := time.Duration(0)
-		for _, e := range s.events {
-			switch {
-			case e.Kind == event.KindWaitReturn:
-				back = e
-			case e.Kind == event.KindWaitEnter && back.Seq != 0 && e.Time.Sub(back.Time) > longest:
-				longest, ev = e.Time.Sub(back.Time), []uint64{back.Seq, e.Seq}
-			}
+		writes := s.all(event.KindWrite, nil)
+		if len(writes) < 3 {
+			return no(seqs(writes), "there were %d writes", len(writes))
 		}
-		if len(ev) == 0 || longest > lasting(s) != long {
-			return no(ev, "it took %v", longest)
+		waits := s.all(event.KindWaitEnter, func(e *event.Event) bool { return e.Time > writes[1].Time && e.Time < writes[2].Time })
+		ev := append([]uint64{writes[1].Seq}, few(seqs(waits))...)
+		ev = append(ev, writes[2].Seq)
+		if n := len(waits); n < least || n > most {
+			return no(ev, "it waited %d times", n)
 		}
 		return yes(ev)
 	})

@@ -13,7 +13,7 @@ import "github.com/epwatch/epwatch/internal/event"
 // short-read-fixed reads until EAGAIN.
 func shortRead() []Variant {
 	return pair(
-		Variant{Check: "et-unread", serve: readShares, Script: []Step{send(Message), take(0, 16), rest(BeforeInterrupt)}},
+		Variant{Check: "et-unread", serve: readShares, Script: []Step{send(Message), wait(BeforeInterrupt)}},
 		half{
 			Name: "short-read", Title: "takes a short read for an empty socket",
 			Teaches: "a read that did not fill the buffer does not prove that the socket is empty",

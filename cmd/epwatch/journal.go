@@ -59,9 +59,13 @@ func matchJournal(records []server.Record, events []event.Event, lost uint64) *r
 func receivesOf(events []event.Event) []event.Event {
 	var out []event.Event
 	for i := range events {
-		if e := &events[i]; e.Kind == event.KindRecv && !e.Has(event.Peek) {
+		if e := &events[i]; e.Kind == event.KindRecv && !e.Has(event.Peek) && !neverReturned(e.Ret) {
 			out = append(out, *e)
 		}
 	}
 	return out
 }
+
+// neverReturned reports whether a signal cut the call short with one of the kernel's own codes for a restart
+// (include/linux/errno.h): the program was not told, as when it dies in a read that blocks.
+func neverReturned(ret int64) bool { return ret <= -512 && ret >= -516 }
