@@ -85,7 +85,7 @@ test-real: $(bin)/gotestsum build
 
 # One kernel, one test: make test-vm VM="-kernels 6.12 -run TestTrace". The flags: go run ./test/vm -help.
 test-vm:
-	@tools/need qemu-system-x86
+	@tools/need qemu-system-x86 gcc libc6-dev
 	go run ./test/vm $(VM)
 	$(if $(VM),,go run ./test/hooks -check)
 

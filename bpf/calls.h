@@ -50,17 +50,21 @@ static __always_inline struct file *file_of(__s32 fd)
 	return file;
 }
 
-static __always_inline __u64 instance_of(struct file *file, __u32 pid, __s32 epfd)
+/*
+ * Who holds the epoll instance behind a file. The first to be seen with it stays its owner, unless it is new: then what is known
+ * of its address belongs to an instance that ended unseen, as those of a process do that was killed.
+ */
+static __always_inline __u64 instance_of(struct file *file, __u32 pid, __s32 epfd, bool is_new)
 {
 	struct instance instance = { .pid = pid, .epfd = epfd };
-	struct instance *known;
 	__u64 ep;
 
 	if (!file || (__u64)BPF_CORE_READ(file, f_op) != eventpoll_fops)
 		return 0;
 	ep = (__u64)BPF_CORE_READ(file, private_data);
-	known = bpf_map_lookup_elem(&instances, &ep);
-	if (!known && ep && bpf_map_update_elem(&instances, &ep, &instance, BPF_ANY))
+	if (!ep || (!is_new && bpf_map_lookup_elem(&instances, &ep)))
+		return ep;
+	if (bpf_map_update_elem(&instances, &ep, &instance, BPF_ANY))
 		count_drop(DROP_INSTANCES, 1);
 	return ep;
 }
@@ -143,7 +147,7 @@ static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 p
 		c->epfd = a[0];
 		c->op = a[1];
 		name_file(c, a[2]);
-		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd);
+		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd, 0);
 		if (c->op != 2)
 			read_wanted_event(c, a[3]);
 		return 1;
@@ -152,7 +156,7 @@ static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 p
 	case CALL_EPOLL_PWAIT2:
 		c->epfd = a[0];
 		c->pointer = a[1];
-		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd);
+		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd, 0);
 		c->data = wait_timeout(c->call, a[3]);
 		return 1;
 	case CALL_FCNTL:
@@ -459,7 +463,7 @@ static __always_inline void adopt_result(struct call *c, __u32 pid, __s64 ret, _
 		c->epfd = ret;
 		file = file_of(ret);
 		c->file = (__u64)file;
-		c->epoll = instance_of(file, pid, ret);
+		c->epoll = instance_of(file, pid, ret, 1);
 		return;
 	case CALL_EPOLL_CTL:
 		if (c->sock)

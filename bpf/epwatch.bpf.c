@@ -14,6 +14,26 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
+/*
+ * The kernel skips a program that is already running on the processor (kernel/trace/bpf_trace.c, __bpf_trace_run), so a thread
+ * that is preempted inside of one hides what the next threads do. Since 6.10 a program can keep that from happening but for its
+ * first and last instructions.
+ */
+#define UNPREEMPTED(body)                                                                                              \
+	({                                                                                                             \
+		int result;                                                                                            \
+                                                                                                                       \
+		if (bpf_preempt_disable)                                                                               \
+			bpf_preempt_disable();                                                                         \
+		result = (body);                                                                                       \
+		if (bpf_preempt_disable)                                                                               \
+			bpf_preempt_enable();                                                                          \
+		result;                                                                                                \
+	})
+
 /* bpf2go makes Go types of these; nothing else mentions them as a map's key or value. */
 const struct call_event *unused_call_event __attribute__((unused));
 const struct sock_event *unused_sock_event __attribute__((unused));
@@ -25,32 +45,30 @@ const struct deliver_event *unused_deliver_event __attribute__((unused));
 SEC("tp_btf/sys_enter")
 int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long number)
 {
-	return call_entered(regs, number);
+	return UNPREEMPTED(call_entered(regs, number));
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
 {
-	return call_returned(regs, ret);
+	return UNPREEMPTED(call_returned(regs, ret));
 }
 
 /*
- * The kernel skips a program that is already running on the processor (kernel/trace/bpf_trace.c, __bpf_trace_run). Where
- * a thread can be preempted inside one of the programs above, the next thread's call goes unseen: on 7.3 about one trace
- * in ten of a few dozen calls lacked one, under emulation, which makes programs long. The second pair fills that in; it
- * finds nothing to do where the first has run.
+ * A thread can still be preempted in the first and last instructions of the programs above, and then the next thread's call goes
+ * unseen. Where the kernel preempts there, the second pair fills that in; it finds nothing to do where the first has run.
  */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(tp_sys_enter_again, struct pt_regs *regs, long number)
 {
-	return call_entered_again(regs, number);
+	return UNPREEMPTED(call_entered_again(regs, number));
 }
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(tp_sys_exit_again, struct pt_regs *regs, long ret)
 {
 	/* What the first has reported is no longer written down as under way. */
-	return call_returned(regs, ret);
+	return UNPREEMPTED(call_returned(regs, ret));
 }
 
 /* Wakeups. ep_poll_callback runs for every file that an epoll instance watches. */
@@ -58,20 +76,19 @@ int BPF_PROG(tp_sys_exit_again, struct pt_regs *regs, long ret)
 SEC("fentry/ep_poll_callback")
 int BPF_PROG(fentry_ep_poll_callback, struct wait_queue_entry *wait, unsigned int mode, int sync, void *key)
 {
-	return wakeup(wait, (__u64)key);
+	return UNPREEMPTED(wakeup(wait, (__u64)key));
 }
 
 SEC("kprobe/ep_poll_callback")
 int kprobe_ep_poll_callback(struct pt_regs *ctx)
 {
-	return wakeup((void *)PROBE_ARG1(ctx), PROBE_ARG4(ctx));
+	return UNPREEMPTED(wakeup((void *)PROBE_ARG1(ctx), PROBE_ARG4(ctx)));
 }
 
 /* The poll key of sock_def_readable: EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND. */
 #define READABLE_KEY 0xc3
 
-SEC("tp_btf/sk_data_ready")
-int BPF_PROG(tp_sk_data_ready, struct sock *sk)
+static __always_inline int data_ready(struct sock *sk)
 {
 	if (!ready)
 		return 0;
@@ -81,12 +98,23 @@ int BPF_PROG(tp_sk_data_ready, struct sock *sk)
 	return 0;
 }
 
-SEC("tp_btf/inet_sk_error_report")
-int BPF_PROG(tp_inet_sk_error_report, struct sock *sk)
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(tp_sk_data_ready, struct sock *sk)
+{
+	return UNPREEMPTED(data_ready(sk));
+}
+
+static __always_inline int error_reported(struct sock *sk)
 {
 	if (ready)
 		walk_watchers(sk, 0x8 /* EPOLLERR */);
 	return 0;
+}
+
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(tp_inet_sk_error_report, struct sock *sk)
+{
+	return UNPREEMPTED(error_reported(sk));
 }
 
 /* Which sleeper is picked. */
@@ -94,7 +122,7 @@ int BPF_PROG(tp_inet_sk_error_report, struct sock *sk)
 SEC("fentry/ep_autoremove_wake_function")
 int BPF_PROG(fentry_ep_autoremove_wake_function, struct wait_queue_entry *wait)
 {
-	return sleeper_woken(BPF_CORE_READ(wait, private));
+	return UNPREEMPTED(sleeper_woken(BPF_CORE_READ(wait, private)));
 }
 
 SEC("kprobe/ep_autoremove_wake_function")
@@ -102,13 +130,13 @@ int kprobe_ep_autoremove_wake_function(struct pt_regs *ctx)
 {
 	struct wait_queue_entry *wait = (void *)PROBE_ARG1(ctx);
 
-	return sleeper_woken(BPF_CORE_READ(wait, private));
+	return UNPREEMPTED(sleeper_woken(BPF_CORE_READ(wait, private)));
 }
 
 SEC("tp_btf/sched_waking")
 int BPF_PROG(tp_sched_waking, struct task_struct *task)
 {
-	return sleeper_woken(task);
+	return UNPREEMPTED(sleeper_woken(task));
 }
 
 /* Receives. */
@@ -117,26 +145,26 @@ int BPF_PROG(tp_sched_waking, struct task_struct *task)
 SEC("fexit/inet_recvmsg")
 int BPF_PROG(fexit_inet_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, flags, 0);
+	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 0));
 }
 
 SEC("fexit/inet6_recvmsg")
 int BPF_PROG(fexit_inet6_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, flags, 0);
+	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 0));
 }
 
 /* Trampolines run with preemption on: the second witnesses, as for system calls. */
 SEC("fexit/inet_recvmsg")
 int BPF_PROG(fexit_inet_recvmsg_again, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, flags, 1);
+	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 1));
 }
 
 SEC("fexit/inet6_recvmsg")
 int BPF_PROG(fexit_inet6_recvmsg_again, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, flags, 1);
+	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 1));
 }
 
 /* splice(2) from a socket never reaches recvmsg. */
@@ -144,13 +172,13 @@ SEC("fexit/tcp_splice_read")
 int BPF_PROG(fexit_tcp_splice_read, struct socket *socket, void *offset, void *pipe, unsigned long size,
 	     unsigned int flags, long ret)
 {
-	return received(BPF_CORE_READ(socket, sk), ret, 0, 0);
+	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, 0, 0));
 }
 
 SEC("kprobe/tcp_recvmsg")
 int kprobe_tcp_recvmsg(struct pt_regs *ctx)
 {
-	return receive_entered((struct sock *)PROBE_ARG1(ctx));
+	return UNPREEMPTED(receive_entered((struct sock *)PROBE_ARG1(ctx)));
 }
 
 SEC("kprobe/tcp_splice_read")
@@ -158,32 +186,32 @@ int kprobe_tcp_splice_read(struct pt_regs *ctx)
 {
 	struct socket *socket = (struct socket *)PROBE_ARG1(ctx);
 
-	return receive_entered(BPF_CORE_READ(socket, sk));
+	return UNPREEMPTED(receive_entered(BPF_CORE_READ(socket, sk)));
 }
 
 /* Carries the number of bytes, so that no return probe is needed: those lose most calls that sleep. */
 SEC("kprobe/tcp_cleanup_rbuf")
 int kprobe_tcp_cleanup_rbuf(struct pt_regs *ctx)
 {
-	return receive_result((struct sock *)PROBE_ARG1(ctx), (__s32)PROBE_ARG2(ctx));
+	return UNPREEMPTED(receive_result((struct sock *)PROBE_ARG1(ctx), (__s32)PROBE_ARG2(ctx)));
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(tp_sock_recv_length, struct sock *sk, int ret, int flags)
 {
-	return received(sk, ret, flags, 0);
+	return UNPREEMPTED(received(sk, ret, flags, 0));
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(tp_sock_recv_length_again, struct sock *sk, int ret, int flags)
 {
-	return received(sk, ret, flags, 1);
+	return UNPREEMPTED(received(sk, ret, flags, 1));
 }
 
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(tp_tcp_rcv_space_adjust, struct sock *sk)
 {
-	return receive_progress(sk);
+	return UNPREEMPTED(receive_progress(sk));
 }
 
 /* Connections: queued, changing state, reset, closed, gone. */
@@ -193,7 +221,7 @@ int BPF_PROG(fexit_inet_csk_complete_hashdance, struct sock *sk, struct sock *ch
 	     struct sock *ret)
 {
 	/* NULL: the queue was full, or another CPU was first. */
-	return ret ? connection_queued(sk, child, 0) : 0;
+	return ret ? UNPREEMPTED(connection_queued(sk, child, 0)) : 0;
 }
 
 SEC("kprobe/inet_csk_complete_hashdance")
@@ -202,11 +230,10 @@ int kprobe_inet_csk_complete_hashdance(struct pt_regs *ctx)
 	if (!(PROBE_ARG4(ctx) & 0xff))
 		return 0; /* own_req: another CPU was first */
 	/* It is about to be added. */
-	return connection_queued((struct sock *)PROBE_ARG1(ctx), (struct sock *)PROBE_ARG2(ctx), 1);
+	return UNPREEMPTED(connection_queued((struct sock *)PROBE_ARG1(ctx), (struct sock *)PROBE_ARG2(ctx), 1));
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(tp_inet_sock_set_state, struct sock *sk, int old, int new)
+static __always_inline int state_set(struct sock *sk, int old, int new)
 {
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
@@ -217,10 +244,16 @@ int BPF_PROG(tp_inet_sock_set_state, struct sock *sk, int old, int new)
 	return 0;
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tp_inet_sock_set_state, struct sock *sk, int old, int new)
+{
+	return UNPREEMPTED(state_set(sk, old, new));
+}
+
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(tp_tcp_destroy_sock, struct sock *sk)
 {
-	return sock_destroyed(sk);
+	return UNPREEMPTED(sock_destroyed(sk));
 }
 
 SEC("fentry/tcp_send_active_reset")
@@ -233,7 +266,7 @@ int BPF_PROG(fentry_tcp_send_active_reset, struct sock *sk)
 		reason = reset_reason((__u32)ctx[1]);
 	else if (reset_reason_arg == 2)
 		reason = reset_reason((__u32)ctx[2]);
-	return reset_sent(sk, reason);
+	return UNPREEMPTED(reset_sent(sk, reason));
 }
 
 SEC("kprobe/tcp_send_active_reset")
@@ -245,7 +278,7 @@ int kprobe_tcp_send_active_reset(struct pt_regs *ctx)
 		reason = reset_reason(PROBE_ARG2(ctx));
 	else if (reset_reason_arg == 2)
 		reason = reset_reason(PROBE_ARG3(ctx));
-	return reset_sent((struct sock *)PROBE_ARG1(ctx), reason);
+	return UNPREEMPTED(reset_sent((struct sock *)PROBE_ARG1(ctx), reason));
 }
 
 /* Resets in answer to a segment. */
@@ -253,25 +286,25 @@ int kprobe_tcp_send_active_reset(struct pt_regs *ctx)
 SEC("fentry/tcp_v4_send_reset")
 int BPF_PROG(fentry_tcp_v4_send_reset, struct sock *sk)
 {
-	return reset_sent(sk, RESET_OTHER);
+	return UNPREEMPTED(reset_sent(sk, RESET_OTHER));
 }
 
 SEC("fentry/tcp_v6_send_reset")
 int BPF_PROG(fentry_tcp_v6_send_reset, struct sock *sk)
 {
-	return reset_sent(sk, RESET_OTHER);
+	return UNPREEMPTED(reset_sent(sk, RESET_OTHER));
 }
 
 SEC("kprobe/tcp_v4_send_reset")
 int kprobe_tcp_v4_send_reset(struct pt_regs *ctx)
 {
-	return reset_sent((struct sock *)PROBE_ARG1(ctx), RESET_OTHER);
+	return UNPREEMPTED(reset_sent((struct sock *)PROBE_ARG1(ctx), RESET_OTHER));
 }
 
 SEC("kprobe/tcp_v6_send_reset")
 int kprobe_tcp_v6_send_reset(struct pt_regs *ctx)
 {
-	return reset_sent((struct sock *)PROBE_ARG1(ctx), RESET_OTHER);
+	return UNPREEMPTED(reset_sent((struct sock *)PROBE_ARG1(ctx), RESET_OTHER));
 }
 
 SEC("tp_btf/tcp_send_reset")
@@ -282,31 +315,31 @@ int BPF_PROG(tp_tcp_send_reset, struct sock *sk, struct sk_buff *skb)
 	/* Since 6.10 the tracepoint has a third argument, and may pass no socket. */
 	if (bpf_core_type_exists(enum sk_rst_reason))
 		reason = reset_reason((__u32)ctx[2]);
-	return reset_sent(sk, reason);
+	return UNPREEMPTED(reset_sent(sk, reason));
 }
 
 SEC("fentry/tcp_close")
 int BPF_PROG(fentry_tcp_close, struct sock *sk)
 {
-	return sock_closing(sk);
+	return UNPREEMPTED(sock_closing(sk));
 }
 
 SEC("kprobe/tcp_close")
 int kprobe_tcp_close(struct pt_regs *ctx)
 {
-	return sock_closing((struct sock *)PROBE_ARG1(ctx));
+	return UNPREEMPTED(sock_closing((struct sock *)PROBE_ARG1(ctx)));
 }
 
 SEC("fentry/eventpoll_release_file")
 int BPF_PROG(fentry_eventpoll_release_file, struct file *file)
 {
-	return watched_file_closing(file);
+	return UNPREEMPTED(watched_file_closing(file));
 }
 
 SEC("kprobe/eventpoll_release_file")
 int kprobe_eventpoll_release_file(struct pt_regs *ctx)
 {
-	return watched_file_closing((struct file *)PROBE_ARG1(ctx));
+	return UNPREEMPTED(watched_file_closing((struct file *)PROBE_ARG1(ctx)));
 }
 
 /* Processes. */
@@ -314,31 +347,31 @@ int kprobe_eventpoll_release_file(struct pt_regs *ctx)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tp_sched_process_fork, struct task_struct *parent, struct task_struct *child)
 {
-	return process_forked(parent, child);
+	return UNPREEMPTED(process_forked(parent, child));
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(tp_sched_process_exec)
 {
-	return process_executed();
+	return UNPREEMPTED(process_executed());
 }
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tp_sched_process_exit, struct task_struct *task)
 {
-	return thread_exited(task);
+	return UNPREEMPTED(thread_exited(task));
 }
 
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(tp_sched_process_free, struct task_struct *task)
 {
-	return task_freed(task);
+	return UNPREEMPTED(task_freed(task));
 }
 
 SEC("tp_btf/signal_deliver")
 int BPF_PROG(tp_signal_deliver, int signal)
 {
-	return signal_delivered(signal);
+	return UNPREEMPTED(signal_delivered(signal));
 }
 
 /* Segments. */
@@ -346,13 +379,13 @@ int BPF_PROG(tp_signal_deliver, int signal)
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(tp_net_dev_queue, struct sk_buff *skb)
 {
-	return segment_sent(skb);
+	return UNPREEMPTED(segment_sent(skb));
 }
 
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(tp_netif_receive_skb, struct sk_buff *skb)
 {
-	return segment_received(skb);
+	return UNPREEMPTED(segment_received(skb));
 }
 
 /* What exists. */

@@ -81,7 +81,7 @@ static __always_inline int snapshot_file(struct bpf_iter__task_file *ctx)
 	} else if (sk) {
 		emit_file(file, pid, ctx->fd, 0, FLAG_IS_SOCKET);
 	} else if ((__u64)BPF_CORE_READ(file, f_op) == eventpoll_fops) {
-		emit_file(file, pid, ctx->fd, instance_of(file, pid, ctx->fd), FLAG_IS_EPOLL);
+		emit_file(file, pid, ctx->fd, instance_of(file, pid, ctx->fd, 0), FLAG_IS_EPOLL);
 	} else if (is_watched(file)) {
 		emit_file(file, pid, ctx->fd, 0, 0);
 	} else {

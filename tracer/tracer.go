@@ -64,9 +64,10 @@ type Tracer struct {
 	record  ringbuf.Record
 	decoder decoder
 	// found is what the snapshot saw and Read has yet to hand out.
-	found   []event.Event
-	stopped atomic.Bool
-	drained bool
+	found     []event.Event
+	instances instances
+	stopped   atomic.Bool
+	drained   bool
 }
 
 // Open chooses hooks, loads and attaches them, and then lets all begin at the same moment. The caller owns the
@@ -148,7 +149,7 @@ func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperat
 		k.blame(only, programs, failed)
 		return nil, fmt.Errorf("loading programs: %w", err)
 	}
-	t := &Tracer{coll: coll}
+	t := &Tracer{coll: coll, instances: instances{owners: coll.Maps[epwatchMapInstances], targets: coll.Maps[epwatchMapTargets]}}
 	for _, p := range programs {
 		l, err := attach(coll.Programs[p.name], p)
 		if err != nil {
@@ -353,6 +354,7 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 		if err != nil {
 			return dst, fmt.Errorf("decoding a record: %w", err)
 		}
+		t.instances.observe(dst)
 		if t.record.Remaining == 0 && !stopped {
 			return dst, nil
 		}

@@ -174,7 +174,7 @@ func hinted(f tracer.Fact) string {
 
 func title(b *strings.Builder, words string) { b.WriteString("\n" + words + "\n") }
 
-const doctorNameWidth = 18
+const doctorNameWidth = 21
 
 func entry(b *strings.Builder, mark, name, words string) {
 	head := fmt.Sprintf("  %s %-*s", mark, doctorNameWidth, name)

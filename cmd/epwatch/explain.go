@@ -84,7 +84,11 @@ func explain(out io.Writer, c *diagnose.Check) error {
 		section(&b, "Often follows from", strings.Join(c.Doc.DependsOn, ", "))
 	}
 	if n, ok := needs()[c.Code]; ok {
-		section(&b, "Needs", strings.Join(n.required, ", ")+"; says more with "+strings.Join(n.helpful, ", "))
+		words := strings.Join(n.required, ", ")
+		if len(n.helpful) > 0 {
+			words += "; says more with " + strings.Join(n.helpful, ", ")
+		}
+		section(&b, "Needs", words)
 	}
 	if len(c.Doc.References) > 0 {
 		section(&b, "References", strings.Join(c.Doc.References, "; "))

@@ -134,34 +134,38 @@ type recording struct {
 
 // line has the fields of all types that these tests look at.
 type line struct {
-	Type       string
-	Time       event.Time `json:"ts"`
-	Clock      struct{ Monotonic event.Time }
-	PIDs       []uint32
-	PID        uint32
-	FD         int32
-	Snapshot   bool
-	Root       string
-	Message    string
-	Events     json.RawMessage
-	Checks     []struct{ Check, Result, Reason string }
-	CPU        int64
-	Source     string
-	Text       string
-	ID         any
-	Answer     string
-	Why        string
-	Check      string
-	Severity   string
-	Outcome    string
-	Unread     uint32
-	Evidence   []uint64
-	Entries    int
-	Receives   int
-	Reads      int
-	Matched    int
-	Lost       int
-	Unmatched  []any
+	Type      string
+	Time      event.Time `json:"ts"`
+	Clock     struct{ Monotonic event.Time }
+	PIDs      []uint32
+	PID       uint32
+	FD        int32
+	Snapshot  bool
+	Root      string
+	Message   string
+	Events    json.RawMessage
+	Checks    []struct{ Check, Result, Reason string }
+	CPU       int64
+	Source    string
+	Text      string
+	ID        any
+	Answer    string
+	Why       string
+	Check     string
+	Severity  string
+	Outcome   string
+	Unread    uint32
+	Evidence  []uint64
+	Entries   int
+	Receives  int
+	Reads     int
+	Matched   int
+	Lost      int
+	Missed    uint64
+	Unmatched []struct {
+		Reason string
+		Count  uint64
+	}
 	Unknown    []any
 	Departures []string
 	Ended      string

@@ -44,6 +44,8 @@ func helperMain() {
 			fmt.Println(line)
 		case "stderr":
 			fmt.Fprintln(os.Stderr, "said on standard error")
+		case "http":
+			goTarget()
 		case "die":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		case "signals":

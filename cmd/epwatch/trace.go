@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/epwatch/epwatch/internal/diagnose"
+	"github.com/epwatch/epwatch/internal/proc"
 	"github.com/epwatch/epwatch/internal/render"
 	"github.com/epwatch/epwatch/server"
 	"github.com/epwatch/epwatch/tracer"
@@ -165,6 +166,15 @@ func metaOf(command string, processes []render.Process, hooks []tracer.Hook, onl
 		}
 	}
 	return m
+}
+
+// kindOf says what sort of file a descriptor names, empty when it is gone.
+func kindOf(pid uint32, fd int32) string {
+	d, err := proc.Describe(pid, fd)
+	if err != nil {
+		return ""
+	}
+	return d.Kind.String()
 }
 
 func commOf(pid uint32) string {

@@ -63,7 +63,10 @@ type Check struct {
 
 // Checks returns all checks, causes before their followers.
 func Checks() []Check {
-	return []Check{etUnread(), oneshotDisarmed(), closeWait(), resetOnClose()}
+	return []Check{
+		etUnread(), oneshotDisarmed(), closeWait(), resetOnClose(), acceptBacklog(), acceptError(), ghostEvent(),
+		concurrentDelivery(), busyLoop(), thunderingHerd(), spuriousWakeup(),
+	}
 }
 
 // Rule is a check at work on one timeline.
@@ -116,6 +119,9 @@ type Options struct {
 	Missing map[string]string
 	// Comm names a process. May be nil.
 	Comm func(pid uint32) string
+	// Kind says what sort of file a descriptor that is no socket names: eventfd, pipe and so on; empty when it cannot. May be
+	// nil.
+	Kind func(pid uint32, fd int32) string
 }
 
 // Verdict is what a check says in the end, with the reason where there is one to give.

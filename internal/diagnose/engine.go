@@ -188,6 +188,26 @@ func (c *Context) add(f *Finding, made event.Time) {
 	f.Evidence = tidy(f.Evidence)
 	c.engine.findings = append(c.engine.findings, f)
 	c.engine.report(f)
+	c.engine.explain(f)
+}
+
+// explain makes a new finding the root of those on its file that were told first although it is what they follow from: a
+// snapshot may meet a socket before the item that watches it.
+func (e *Engine) explain(root *Finding) {
+	if root.File == 0 || root.Outcome != OutcomeOngoing {
+		return
+	}
+	for _, f := range e.byFile[root.File] {
+		if f.Root != "" || f.Outcome != OutcomeOngoing || root.Start > f.made {
+			continue
+		}
+		for _, c := range e.contexts {
+			if c.check.Code == f.Check && slices.Contains(c.check.Doc.DependsOn, root.Check) {
+				f.Root = root.Check
+				e.report(f)
+			}
+		}
+	}
 }
 
 // change makes a changed finding public.

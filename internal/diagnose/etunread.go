@@ -34,7 +34,8 @@ func etUnread() Check {
 			},
 		},
 		New: func(c *Context) Rule {
-			return &etUnreadRule{c: c, s: newSuspicions[*timeline.File](), threshold: c.Thresholds.ETUnread}
+			return &etUnreadRule{c: c, s: newSuspicions[*timeline.File](), threshold: c.Thresholds.ETUnread,
+				strangers: make(map[stranger]struct{})}
 		},
 	}
 }
@@ -50,7 +51,18 @@ type etUnreadRule struct {
 	s         suspicions[*timeline.File]
 	threshold time.Duration
 	gap       gapWatch
+	// strangers are deliveries of items that nothing is known of yet: between the beginning of an observation and the
+	// snapshot of its interest lists. The snapshot, or an epoll_ctl, tells what they are.
+	strangers map[stranger]struct{}
 }
+
+type stranger struct {
+	epoll *timeline.Epoll
+	data  uint64
+}
+
+// maxStrangers bounds the memory for instances whose interest list cannot be read.
+const maxStrangers = 1 << 16
 
 // Expire makes findings of what lasted.
 func (r *etUnreadRule) Expire(now event.Time) {
@@ -103,6 +115,9 @@ func (r *etUnreadRule) Observe(ev *event.Event) {
 		r.s.forgetAll()
 	}
 	sub := r.c.Timeline.Subject()
+	if sub.Interest != nil && len(r.strangers) > 0 {
+		delete(r.strangers, stranger{sub.Epoll, sub.Interest.Data})
+	}
 	switch ev.Kind {
 	case event.KindWakeup:
 		r.wakeup(ev, sub)
@@ -137,7 +152,14 @@ func (r *etUnreadRule) Observe(ev *event.Event) {
 }
 
 // Finish decides the findings of files whose end was not seen as such.
-func (r *etUnreadRule) Finish(event.Time) { r.endedAll(nil) }
+func (r *etUnreadRule) Finish(event.Time) {
+	r.endedAll(nil)
+	if len(r.strangers) > 0 {
+		r.c.Unknown(strangerDelivered)
+	}
+}
+
+const strangerDelivered = "an item from before the observation was delivered, and what it watches is not known"
 
 // wakeup ends a suspicion, or is what rescues a finding.
 func (r *etUnreadRule) wakeup(ev *event.Event, sub *timeline.Subject) {
@@ -164,9 +186,17 @@ func (r *etUnreadRule) deliver(ev *event.Event, sub *timeline.Subject) {
 		return
 	}
 	if sub.Interest == nil && sub.Epoll != nil && sub.Epoll.Created.Seq == 0 {
-		r.c.Unknown("an item from before the observation was delivered")
+		r.meet(stranger{sub.Epoll, ev.Data})
 	}
 	r.restart(sub.File)
+}
+
+func (r *etUnreadRule) meet(s stranger) {
+	if len(r.strangers) == maxStrangers {
+		r.c.Unknown(strangerDelivered)
+		return
+	}
+	r.strangers[s] = struct{}{}
 }
 
 // restart drops what is suspected but not yet found.
@@ -300,6 +330,9 @@ func forgotten(f *timeline.File) (told *timeline.Interest, since event.Time, ok 
 		}
 		if !i.Edge() {
 			return nil, 0, false // it will be handed out again and again
+		}
+		if _, closed := i.ClosedBy(i.Epoll.PID); closed {
+			return nil, 0, false // whoever holds the file now may read it
 		}
 		// Of an item from before the observation nobody knows who was told; Due will say whether anybody is yet to be.
 		if i.FromBefore() {

@@ -106,6 +106,9 @@ func (r *oneshotRule) arrived(ev *event.Event, sub *timeline.Subject) {
 		r.c.Unknown("a disarmed item from before the observation: what it wants is not known")
 		return
 	}
+	if _, closed := i.ClosedBy(i.Epoll.PID); closed {
+		return // whoever holds the file now may read it
+	}
 	if !r.wanted(i, ev) {
 		return
 	}

@@ -20,6 +20,7 @@ type suspicion struct {
 	evidence []uint64
 	finding  *Finding
 	woken    timeline.Mark // new input came after it began
+	told     timeline.Mark // and was delivered
 	waiting  bool          // the item is due: not wrong yet
 	read     bool          // bytes were seen to be read before
 	snapshot bool          // its beginning was not seen: it was so when the observation began

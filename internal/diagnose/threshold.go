@@ -8,6 +8,12 @@ type Thresholds struct {
 	ETUnread        time.Duration
 	OneshotDisarmed time.Duration
 	CloseWait       time.Duration
+	AcceptBacklog   time.Duration
+	AcceptError     int // failures of a thread within a second
+	GhostEvent      time.Duration
+	BusyLoop        int // waits a second
+	ThunderingHerd  int // wakeups a second
+	SpuriousWakeup  int // deliveries a second
 }
 
 // Setting is one threshold of a Thresholds value, for those who set it by name. Exactly one of Duration and Count is not nil.
@@ -27,11 +33,25 @@ func (t *Thresholds) Settings() []Setting {
 		lasting("oneshot-disarmed", &t.OneshotDisarmed, 500*time.Millisecond,
 			"how long an item may stay disarmed with input before oneshot-disarmed speaks"),
 		lasting("close-wait", &t.CloseWait, 5*time.Second, "how long a socket may stay in CLOSE_WAIT before close-wait speaks"),
+		lasting("accept-backlog", &t.AcceptBacklog, 500*time.Millisecond,
+			"how long connections may wait to be accepted before accept-backlog speaks"),
+		counted("accept-error", &t.AcceptError, 10, "how often accept must fail within a second before accept-error speaks"),
+		lasting("ghost-event", &t.GhostEvent, 100*time.Millisecond,
+			"how long after the close of its descriptor an event must come before ghost-event speaks"),
+		counted("busy-loop", &t.BusyLoop, 500, "how many waits a second an item may make return for nothing before busy-loop speaks"),
+		counted("thundering-herd", &t.ThunderingHerd, 500,
+			"how many wakeups a second may find nothing, because others were woken as well, before thundering-herd speaks"),
+		counted("spurious-wakeup", &t.SpuriousWakeup, 100,
+			"how many deliveries a second may find nothing, if they are half of all, before spurious-wakeup speaks"),
 	}
 }
 
 func lasting(check string, value *time.Duration, def time.Duration, help string) Setting {
 	return Setting{Check: check, Help: help, Duration: value, Default: int64(def)}
+}
+
+func counted(check string, value *int, def int, help string) Setting {
+	return Setting{Check: check, Help: help, Count: value, Default: int64(def)}
 }
 
 // Set changes the threshold to n, which is nanoseconds for a Duration.

@@ -37,8 +37,11 @@ func (f *Finding) who() string {
 	if f.FD != event.NoFD {
 		s = "fd " + strconv.Itoa(int(f.FD))
 	}
-	if f.Local.IsValid() && f.Peer.IsValid() {
+	switch {
+	case f.Local.IsValid() && f.Peer.IsValid():
 		s += fmt.Sprintf(" (%s ← %s)", f.Local, f.Peer)
+	case f.Local.IsValid():
+		s += fmt.Sprintf(" (%s)", f.Local)
 	}
 	return s
 }

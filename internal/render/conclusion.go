@@ -248,6 +248,9 @@ func (t *text) summary(c *Conclusion) {
 	for _, u := range s.Unmatched {
 		parts = append(parts, strconv.FormatUint(u.Count, 10)+" unmatched: "+u.Reason)
 	}
+	if s.Unhooked > 0 {
+		parts = append(parts, plural(s.Unhooked, "read")+" of files that are not TCP, whose receives are not hooked")
+	}
 	t.paragraph(strings.Join(parts, ", "), "  ", "  ", plain)
 	t.kinds(s)
 	t.loss(s)

@@ -286,6 +286,7 @@ type jsonSummary struct {
 	Receives   uint64            `json:"receives"`
 	Matched    uint64            `json:"matched"`
 	Unmatched  []Unmatched       `json:"unmatched"`
+	Unhooked   uint64            `json:"unhooked,omitempty"`
 	Findings   map[string]int    `json:"findings"`
 	Unknown    []Unknown         `json:"unknown"`
 	Checks     []Verdict         `json:"checks"`
@@ -309,8 +310,8 @@ func (j *jsonLines) summary(c *Conclusion) {
 	}
 	j.put(jsonSummary{
 		Type: "summary", Duration: s.Duration.Nanoseconds(), Events: events, Lost: s.Lost, LowerBound: s.LowerBound,
-		Missed: s.Missed, Reads: s.Reads, Receives: s.Receives, Matched: s.Matched, Unmatched: list(s.Unmatched), Findings: found,
-		Unknown: list(s.Unknown), Checks: list(c.Verdicts), Departures: c.Departures, Ended: s.Ended,
+		Missed: s.Missed, Reads: s.Reads, Receives: s.Receives, Matched: s.Matched, Unmatched: list(s.Unmatched), Unhooked: s.Unhooked,
+		Findings: found, Unknown: list(s.Unknown), Checks: list(c.Verdicts), Departures: c.Departures, Ended: s.Ended,
 		Rate: math.Round(s.rate()*10) / 10, CPU: s.Cost.CPU.Nanoseconds(), BPF: s.Cost.BPF.Nanoseconds(), BPFRuns: s.Cost.BPFRuns,
 	})
 }

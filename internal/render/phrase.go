@@ -254,6 +254,9 @@ func signalWords(_ names, ev *event.Event) phrase {
 
 func snapshotWords(n names, ev *event.Event) phrase {
 	detail := n.subject(ev)
+	if ev.Has(event.IsEpoll) && ev.EpFD == event.NoFD {
+		detail = join(detail, "an epoll instance")
+	}
 	if ev.FD != event.NoFD && ev.Local.IsValid() {
 		detail = join(detail, endpoints{ev.Local, ev.Peer}.String())
 	}

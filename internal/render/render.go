@@ -195,6 +195,7 @@ type Summary struct {
 	Receives   uint64
 	Matched    uint64
 	Unmatched  []Unmatched
+	Unhooked   uint64         // reads of files whose receives no hook sees, since they are not TCP: nothing to match
 	Findings   map[string]int // by check, without those of severity info
 	Unknown    []Unknown
 	Ended      string // who or what ended it, empty when it came to its own end

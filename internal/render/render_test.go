@@ -82,6 +82,7 @@ func partial() []event.Event {
 		with(user(6, 1.214, event.KindWoken), func(e *event.Event) { e.EpFD = 3 }),
 		with(user(7, 1.260, event.KindWaitReturn), func(e *event.Event) { e.EpFD, e.Ret = 3, 1 }),
 		with(user(8, 1.260, event.KindDeliver), func(e *event.Event) { e.EpFD, e.FD, e.Events, e.Data = 3, 4, event.In, 4 }),
+		with(kernel(5, 1.200, event.KindSnapshot, 3), func(e *event.Event) { e.Flags, e.Sock, e.File = event.IsEpoll, 0, 0 }),
 		with(kernel(9, 1.290, event.KindSnapshot, 7), func(e *event.Event) {
 			e.NewState, e.Local, e.Peer = event.Established, local4, peer4
 		}),

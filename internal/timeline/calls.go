@@ -13,7 +13,8 @@ func (t *Timeline) caller(ev *event.Event) *File {
 	f := t.useFile(ev.PID, ev.FD, ev.FileAddr, ev.SockAddr, startOf(ev))
 	t.sub.File = f
 	if f != nil {
-		f.LastCall = markOf(ev)
+		f.LastCall, f.Result = markOf(ev), ev.Ret
+		f.learnType(ev)
 		t.sub.Sock = f.Sock
 	}
 	return f
@@ -26,6 +27,9 @@ func (t *Timeline) read(ev *event.Event) {
 		return
 	}
 	f.Told = markOf(ev)
+	if ev.Ret > 0 && !ev.Has(event.Peek) {
+		f.Taken = markOf(ev)
+	}
 	if ev.Ret > 0 || ev.Ret == again && !f.hungUp() {
 		f.LastUse = markOf(ev)
 	}
@@ -96,7 +100,7 @@ func (t *Timeline) receive(ev *event.Event) {
 			}
 		}
 		if s.File != nil {
-			s.File.LastUse = markOf(ev)
+			s.File.LastUse, s.File.Taken = markOf(ev), markOf(ev)
 		}
 	case ev.Ret == 0 && s.FIN.Seq != 0:
 		s.learn(ev)
@@ -135,15 +139,19 @@ func (t *Timeline) shutdown(ev *event.Event) {
 const shutWrite = 1 // SHUT_WR
 
 func (t *Timeline) accept(ev *event.Event) {
-	l := t.useFile(ev.PID, ev.FD, ev.FileAddr, 0, startOf(ev))
+	own := ev.SockAddr // the listener's, unless there is a new one
+	if ev.Ret >= 0 {
+		own = 0
+	}
+	l := t.useFile(ev.PID, ev.FD, ev.FileAddr, own, startOf(ev))
 	t.sub.File = l
 	if l != nil {
-		l.LastCall, l.LastUse = markOf(ev), markOf(ev)
+		l.LastCall, l.LastUse, l.Result = markOf(ev), markOf(ev), ev.Ret
+		if ev.Ret >= 0 {
+			l.Taken = markOf(ev)
+		}
 		if l.Sock != nil {
-			l.Sock.Listening = true
-			if ev.Ret >= 0 && l.Sock.Backlog > 0 {
-				l.Sock.Backlog--
-			}
+			l.Sock.accepted(ev)
 		}
 	}
 	if ev.Ret < 0 {
@@ -210,6 +218,9 @@ func (t *Timeline) snapshot(ev *event.Event) {
 		f = t.snapshotFile(ev)
 	}
 	t.sub.File = f
+	if f != nil && ev.EpFD == event.NoFD {
+		f.learnType(ev)
+	}
 	if s := t.snapshotSock(ev, f); s != nil {
 		t.sub.Sock = s
 		t.attach(f, s)

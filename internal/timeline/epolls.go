@@ -27,7 +27,11 @@ type Epoll struct {
 	t         *Timeline
 	interests map[interestKey]*Interest
 	byData    map[uint64]*Interest
-	waitSince event.Time // when the last thread began to wait
+	presumed  map[uint64]*Interest // by data: items that ended with the last known descriptor of their file
+	waitSince event.Time           // when the last thread began to wait
+	scans     uint64               // waits that returned without filling their buffer
+	woke      *Interest            // the item that was woken last
+	wokeCPU   uint16
 }
 
 type interestKey struct {
@@ -70,7 +74,7 @@ func (t *Timeline) newEpoll(pid uint32, addr event.Addr) *Epoll {
 	t.epollIDs++
 	ep := &Epoll{
 		ID: t.epollIDs, Addr: addr, PID: pid, t: t,
-		interests: make(map[interestKey]*Interest), byData: make(map[uint64]*Interest),
+		interests: make(map[interestKey]*Interest), byData: make(map[uint64]*Interest), presumed: make(map[uint64]*Interest),
 	}
 	if addr != 0 {
 		t.epolls[addr] = ep
@@ -152,6 +156,7 @@ func (t *Timeline) epollCtl(ev *event.Event) {
 		return
 	}
 	f.LastCall = markOf(ev)
+	f.learnType(ev)
 	if f.Ended {
 		return
 	}
@@ -170,7 +175,10 @@ func (t *Timeline) epollCtl(ev *event.Event) {
 	t.sub.Interest = i
 	f.LastUse = markOf(ev)
 	t.setData(i, ev.Data)
-	i.Mask, i.Added = ev.Events, markOf(ev)
+	if i.Mask != ev.Events {
+		i.changed = ev.Seq
+	}
+	i.Mask, i.Added, i.scans = ev.Events, markOf(ev), ep.scans
 	i.setArmed(Yes, ev.Seq)
 	i.queued = 0
 	if f.Sock != nil {

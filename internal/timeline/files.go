@@ -18,6 +18,17 @@ const (
 	EndReused           // its descriptor or address names something else now; how it ended was not seen
 )
 
+// FileType is what an open file is, as far as the tracer tells.
+type FileType uint8
+
+// The types. FileOther is everything that is neither a socket nor an epoll instance: pipes, counters, timers, terminals.
+const (
+	FileUnknown FileType = iota
+	FileSocket
+	FileEpoll
+	FileOther
+)
+
 // File is one open file (struct file) of the target. Pointers to it are stable and stay readable after its end.
 type File struct {
 	ID   event.FileID
@@ -30,6 +41,7 @@ type File struct {
 	LastFD int32
 	// Shared: a fork may have given the file to a process that is not observed.
 	Shared bool
+	Type   FileType
 	Sock   *Sock // nil for files that are not sockets, or not known to be
 	// Interests are the items that watch it, in the order they were added.
 	Interests []*Interest
@@ -49,6 +61,10 @@ type File struct {
 	LastCall Mark
 	// LastWrite is the last call that wrote bytes.
 	LastWrite Mark
+	// Taken is when something was last taken out of it: bytes were read or received, a connection was accepted.
+	Taken Mark
+	// Result is what LastCall returned, where that was a read, a write, a shutdown or an accept.
+	Result int64
 	// Told is when the program was last told of input or a hang-up by a delivery, or looked for itself.
 	Told Mark
 
@@ -57,6 +73,7 @@ type File struct {
 
 	blockedSeq uint64 // a write found no space
 	prev       *File  // what its address named before
+	presumed   *Interest
 }
 
 // Mark is a place in the history; Seq 0 means there is none.
@@ -87,6 +104,24 @@ func (f *File) FD() int32 {
 // WriteBlocked reports whether the last write found no buffer space, so that output space is due to wake the
 // program.
 func (f *File) WriteBlocked() bool { return f.blockedSeq != 0 }
+
+// Named reports whether that descriptor of that process names the file now.
+func (f *File) Named(pid uint32, fd int32) bool {
+	return slices.Contains(f.FDs, Descriptor{pid, fd})
+}
+
+// learnType takes what a record says about the kind of file. Only records of calls on the file say by silence that it is
+// neither a socket nor an epoll instance.
+func (f *File) learnType(ev *event.Event) {
+	switch {
+	case ev.Has(event.IsEpoll):
+		f.Type = FileEpoll
+	case ev.Has(event.IsSocket) || ev.SockAddr != 0:
+		f.Type = FileSocket
+	case f.Type == FileUnknown && ev.FileAddr != 0:
+		f.Type = FileOther
+	}
+}
 
 type descriptor = Descriptor
 
@@ -249,9 +284,9 @@ func (t *Timeline) closeFD(ev *event.Event) {
 		return
 	}
 	t.closeEpollFD(d, start)
-	t.unbind(d, f)
-	if ev.Has(event.Last) || len(f.FDs) == 0 && !f.Shared {
-		t.endFile(f, EndClose)
+	t.closed(d, f, ev)
+	if t.closedInside(f, ev) || len(f.FDs) == 0 && !f.Shared {
+		t.endClosed(f, ev)
 	}
 }
 
@@ -269,9 +304,9 @@ func (t *Timeline) closeRange(ev *event.Event) {
 			continue
 		}
 		t.closeEpollFD(d, startOf(ev))
-		t.unbind(d, b.file)
-		if len(b.file.FDs) == 0 && !b.file.Shared {
-			t.endFile(b.file, EndClose)
+		t.closed(d, b.file, ev)
+		if t.closedInside(b.file, ev) || len(b.file.FDs) == 0 && !b.file.Shared {
+			t.endClosed(b.file, ev)
 		}
 	}
 }
@@ -289,9 +324,9 @@ func (t *Timeline) dup(ev *event.Event) {
 	}
 	t.closeEpollFD(d, startOf(ev))
 	if old := t.fds[d].file; old != nil && old != f {
-		t.unbind(d, old)
-		if len(old.FDs) == 0 && !old.Shared {
-			t.endFile(old, EndClose)
+		t.closed(d, old, ev)
+		if t.closedInside(old, ev) || len(old.FDs) == 0 && !old.Shared {
+			t.endClosed(old, ev)
 		}
 	}
 	first := f.LastFD

@@ -64,6 +64,9 @@ func (g *graveyard) expire(t *Timeline, now event.Time) {
 
 func (t *Timeline) buryFile(f *File) {
 	f.prev = nil
+	if i := f.presumed; i != nil && i.Epoll.presumed[i.Data] == i {
+		delete(i.Epoll.presumed, i.Data)
+	}
 	if cur := t.files[f.Addr]; cur == f {
 		delete(t.files, f.Addr)
 	} else if cur != nil && cur.prev == f {

@@ -29,7 +29,17 @@ type Interest struct {
 	Delivered    event.Mask
 	// Deliverer is the thread that got the last delivery.
 	Deliverer *Thread
+	// Former is the thread that got the item before Deliverer did, and FormerDelivery its last one.
+	Former         *Thread
+	FormerDelivery Mark
 
+	// Ready is the delivery since which the item stays ready: every wait that has looked since has handed it out, and none
+	// slept although it stood on the ready list. The zero Mark when it was not delivered yet.
+	Ready Mark
+
+	repeated bool   // the last delivery told nothing new
+	changed  uint64 // the call that changed the mask last
+	scans    uint64 // its instance's, at the last delivery
 	armed    Tri
 	armedSeq uint64
 	due      Tri
@@ -37,6 +47,7 @@ type Interest struct {
 	dueTime  event.Time
 	queued   int // wakeups that queued the item since the last delivery
 	sameData *Interest
+	closings []closing
 }
 
 // Wants reports whether the item asks for any of these events. Errors and hang-ups are always asked for.
@@ -116,9 +127,12 @@ func (i *Interest) readable() Tri {
 		return Unknown
 	}
 	n, known := s.Unread()
+	if s.Listening {
+		n, known = s.Backlog() // and output is never ready (net/ipv4/tcp.c, tcp_poll)
+	}
 	switch {
-	case s.Listening || i.Mask&event.Out != 0:
-		return Unknown // connections and output space are not followed
+	case !s.Listening && i.Mask&event.Out != 0:
+		return Unknown // output space is not followed
 	case s.FIN.Seq != 0:
 		return Yes
 	case !known:
@@ -142,6 +156,9 @@ func (t *Timeline) newInterest(ep *Epoll, f *File, fd int32, data uint64) *Inter
 func (t *Timeline) dropInterest(i *Interest) {
 	if i.Ended {
 		return
+	}
+	if i.Epoll.woke == i {
+		i.Epoll.woke = nil
 	}
 	i.Ended = true
 	i.EndedAt = Mark{Seq: t.seq, Time: t.now}
@@ -178,6 +195,7 @@ func (t *Timeline) wakeup(ev *event.Event) {
 		f.Sock.Arrived = markOf(ev)
 		t.sub.Sock = f.Sock
 	}
+	f.learnType(ev)
 	if f.Ended || ep.Ended {
 		return // the item goes with what it belongs to
 	}
@@ -190,6 +208,7 @@ func (t *Timeline) wakeup(ev *event.Event) {
 		i.queued++
 	}
 	i.LastWakeup = markOf(ev)
+	ep.woke, ep.wokeCPU = i, ev.CPU
 	i.setDue(Yes, ev)
 }
 
@@ -280,14 +299,16 @@ func (t *Timeline) deliver(ev *event.Event) {
 		return
 	}
 	i := ep.delivered(ev)
-	if i == nil {
-		if ep.byData[ev.Data] == nil {
+	if i == nil && ep.byData[ev.Data] == nil {
+		if i = t.revive(ep, ev); i == nil {
 			return
 		}
+	}
+	if i == nil {
 		ev.Flags |= event.Ambiguous
 		for i = ep.byData[ev.Data]; i != nil; i = i.sameData {
 			// Which of them it was is not known, and so neither is what they know now.
-			i.LastDelivery, i.Deliverer = Mark{}, nil
+			i.LastDelivery, i.Deliverer, i.Former = Mark{}, nil, nil
 			i.dueSeq = 0
 			i.armedSeq = 0
 			i.queued = 0
@@ -295,8 +316,12 @@ func (t *Timeline) deliver(ev *event.Event) {
 		return
 	}
 	t.sub.Interest, t.sub.File = i, i.File
+	i.repeat(ev, th)
 	i.File.Told = markOf(ev)
 	ev.FD = i.FD
+	if i.Deliverer != th {
+		i.Former, i.FormerDelivery = i.Deliverer, i.LastDelivery
+	}
 	i.LastDelivery, i.Delivered, i.Deliverer = markOf(ev), ev.Events, th
 	if i.OneShot() {
 		i.setArmed(No, ev.Seq)

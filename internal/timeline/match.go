@@ -20,13 +20,16 @@ const (
 	ClassSizeDiffers
 	// ClassLost: records were lost meanwhile.
 	ClassLost
+	// ClassCutOff: the call around the receive was under way when the observation began or ended, so that half of it was
+	// seen.
+	ClassCutOff
 
 	numClasses
 )
 
 var classNames = [numClasses]string{
 	"matched", "read of a file whose receives are not hooked", "receive without a call", "call without a receive",
-	"size differs", "records lost",
+	"size differs", "records lost", "call under way when the observation began or ended",
 }
 
 // String says the class in words.
@@ -34,7 +37,7 @@ func (c Class) String() string { return classNames[c] }
 
 // Classes returns all classes of what may not be matched.
 func Classes() []Class {
-	return []Class{ClassNotHooked, ClassNoCall, ClassNoReceive, ClassSizeDiffers, ClassLost}
+	return []Class{ClassNotHooked, ClassNoCall, ClassNoReceive, ClassSizeDiffers, ClassLost, ClassCutOff}
 }
 
 // Match joins one user-side read with one kernel-side receive. Several receives of one call give several.
@@ -69,7 +72,7 @@ func (t *Timeline) hold(ev *event.Event) {
 		return
 	}
 	if len(th.receives) >= maxReceives {
-		t.giveUp(th, th.receives[0].time+1, ClassNoCall)
+		t.giveUp(th, th.receives[0].time+1, t.whyNoCall(th))
 	}
 	th.receives = append(th.receives, receive{ev.Seq, ev.Time, ev.Ret, ev.Has(event.HasUnread)})
 }
@@ -77,11 +80,21 @@ func (t *Timeline) hold(ev *event.Event) {
 // settle gives up receives that no call can claim any more: the thread has begun another call since.
 func (t *Timeline) settle(ev *event.Event) {
 	th := t.sub.Thread
-	if th == nil || len(th.receives) == 0 || ev.Kind.Kernel() || ev.Kind == event.KindDeliver ||
+	if th == nil || len(th.receives) == 0 && th.called || ev.Kind.Kernel() || ev.Kind == event.KindDeliver ||
 		ev.Kind == event.KindSignal {
 		return
 	}
-	t.giveUp(th, startOf(ev), ClassNoCall)
+	t.giveUp(th, startOf(ev), t.whyNoCall(th))
+	th.called = true
+}
+
+// whyNoCall says why the thread's receives have no call around them: before its first call that was seen, the observation had
+// begun inside of one. The operations of io_uring have none.
+func (t *Timeline) whyNoCall(th *Thread) Class {
+	if p := t.procs[th.PID]; th.called || p != nil && p.uring {
+		return ClassNoCall
+	}
+	return ClassCutOff
 }
 
 // giveUp counts the thread's receives before that time as unmatched.
@@ -100,7 +113,11 @@ func (t *Timeline) giveUp(th *Thread, before event.Time, why Class) {
 
 func (t *Timeline) settleAll() {
 	for _, th := range t.threads {
-		t.giveUp(th, maxTime, ClassNoCall)
+		why := ClassCutOff
+		if p := t.procs[th.PID]; p != nil && p.uring {
+			why = ClassNoCall
+		}
+		t.giveUp(th, maxTime, why)
 	}
 }
 

@@ -34,13 +34,33 @@ func TestMatching(t *testing.T) {
 		{"size differs", func(s *script) { s.recv(16, 4, 0); s.read(17, 5) }, map[Class]uint64{ClassSizeDiffers: 1}},
 		{"bytes for an error", func(s *script) { s.recv(16, 4, 0); s.read(-14, 5) }, map[Class]uint64{ClassSizeDiffers: 1}},
 		{"no call", noCall, map[Class]uint64{ClassNoCall: 1}},
-		{"no call until the end", func(s *script) { s.recv(5, 0, 0); s.tl.Close(0) }, map[Class]uint64{ClassNoCall: 1}},
+		{"the end cuts a call off", func(s *script) { s.recv(5, 0, 0); s.tl.Close(0) }, map[Class]uint64{ClassCutOff: 1}},
+		{"the beginning cut a call off", func(s *script) {
+			s.play(event.Event{Kind: event.KindRecv, FD: event.NoFD, EpFD: event.NoFD, TID: 101, SockAddr: connSock, Ret: 5})
+			s.play(event.Event{Kind: event.KindRead, Call: event.CallRead, TID: 101, FD: 5, EpFD: event.NoFD, FileAddr: connFile,
+				Start: s.now + 100, Time: s.now + 200, Ret: -11})
+		}, map[Class]uint64{ClassCutOff: 1}},
+		{"a receive between two calls of a thread", func(s *script) {
+			for range 2 {
+				s.play(event.Event{Kind: event.KindRead, Call: event.CallRead, TID: 101, FD: 5, EpFD: event.NoFD, FileAddr: connFile,
+					Start: s.now + 500, Ret: -11})
+				s.play(event.Event{Kind: event.KindRecv, FD: event.NoFD, EpFD: event.NoFD, TID: 101, SockAddr: connSock, Ret: 5})
+			}
+			s.play(event.Event{Kind: event.KindExit, FD: event.NoFD, EpFD: event.NoFD, TID: 101})
+		}, map[Class]uint64{ClassNoCall: 2}},
+		{"io_uring", func(s *script) {
+			s.play(event.Event{Kind: event.KindUnseen, FD: event.NoFD, EpFD: event.NoFD, Call: event.CallIOUring})
+			s.recv(5, 0, 0)
+			s.play(event.Event{Kind: event.KindRecv, FD: event.NoFD, EpFD: event.NoFD, TID: 101, SockAddr: connSock, Ret: 5})
+			s.play(event.Event{Kind: event.KindExit, FD: event.NoFD, EpFD: event.NoFD, TID: 101})
+			s.tl.Close(0)
+		}, map[Class]uint64{ClassNoCall: 2}},
 		{"another thread's call", func(s *script) {
 			s.recv(5, 0, 0)
 			s.play(event.Event{Kind: event.KindRead, Call: event.CallRead, TID: 101, FD: 5, EpFD: event.NoFD, FileAddr: connFile,
 				Start: s.now - 5, Ret: 5})
 			s.tl.Close(0)
-		}, map[Class]uint64{ClassNoCall: 1, ClassNoReceive: 1}},
+		}, map[Class]uint64{ClassCutOff: 1, ClassNoReceive: 1}},
 		{"no receive", func(s *script) { s.read(16, 5) }, map[Class]uint64{ClassNoReceive: 1}},
 		{"splice without a hook", func(s *script) { s.splice(16) }, map[Class]uint64{ClassNotHooked: 1}},
 		{"splice with a hook", func(s *script) { s.recv(16, 4, 0); s.splice(16) }, map[Class]uint64{ClassMatched: 1}},
@@ -78,7 +98,7 @@ func TestMatching(t *testing.T) {
 			if st.Matched != tc.want[ClassMatched] {
 				t.Errorf("%d matched, want %d", st.Matched, tc.want[ClassMatched])
 			}
-			if n := st.UnmatchedTotal(); (n == 0) != (tc.want[ClassNoCall]+tc.want[ClassNoReceive]+tc.want[ClassSizeDiffers]+tc.want[ClassLost] == 0) {
+			if n := st.UnmatchedTotal(); (n == 0) != (tc.want[ClassNoCall]+tc.want[ClassNoReceive]+tc.want[ClassSizeDiffers]+tc.want[ClassLost]+tc.want[ClassCutOff] == 0) {
 				t.Errorf("the total of unmatched is %d", n)
 			}
 		})

@@ -33,17 +33,21 @@ type Sock struct {
 	LastRecv Mark
 	// Filled is when the oldest input that is unread now was first seen, with nothing unread or nothing known before.
 	Filled Mark
-	// Backlog is the number of connections in a listener's accept queue, as far as known.
-	Backlog uint32
+	// LastAccept is the last accept on a listener, and AcceptResult what it returned.
+	LastAccept   Mark
+	AcceptResult int64
 	// ResetSeq is the event with which the kernel sent a reset for it, 0 if it did not.
 	ResetSeq uint64
 
-	t         *Timeline
-	unread    uint32
-	peeked    uint32 // of the unread bytes, how many the program has looked at
-	unreadSeq uint64
-	finQueued Tri // the kernel's word on whether the FIN is still in the queue
-	seen      event.Time
+	t          *Timeline
+	unread     uint32
+	peeked     uint32 // of the unread bytes, how many the program has looked at
+	unreadSeq  uint64
+	backlog    uint32
+	backlogSeq uint64
+	finQueued  Tri  // the kernel's word on whether the FIN is still in the queue
+	finSent    Mark // when this side closed or was shut down
+	seen       event.Time
 }
 
 // Unread returns the bytes in the receive queue, without the FIN, and whether that number is known.
@@ -76,7 +80,7 @@ func (s *Sock) learn(ev *event.Event) {
 	if ev.Has(event.Listener) {
 		s.Listening = true
 		if ev.Has(event.HasUnread) {
-			s.Backlog = ev.Unread
+			s.setBacklog(ev.Unread, ev)
 		}
 		return
 	}
@@ -180,10 +184,17 @@ func (t *Timeline) state(ev *event.Event) {
 		s.Peer = ev.Peer
 	}
 	s.State, s.StateAt, s.StateFound = ev.NewState, markOf(ev), false
-	s.Listening = ev.NewState == event.Listen
 	s.learn(ev)
-	if ev.NewState == event.CloseWait && s.FIN.Seq == 0 {
-		s.FIN = markOf(ev)
+	s.Listening = ev.NewState == event.Listen // the record is made just before the change, and learn believes it
+	switch ev.NewState {
+	case event.Listen:
+		s.setBacklog(0, ev) // listen begins with an empty queue
+	case event.FinWait1, event.LastAck:
+		s.finSent = markOf(ev)
+	case event.CloseWait:
+		if s.FIN.Seq == 0 {
+			s.FIN = markOf(ev)
+		}
 	}
 	if ev.NewState == event.Closed && (s.File == nil || s.File.Ended) {
 		t.endSock(s)
@@ -204,19 +215,6 @@ func (t *Timeline) isOtherSock(s *Sock, ev *event.Event) bool {
 	default:
 		return ev.OldState == event.SynRecv && s.State != 0 && s.State != event.SynRecv
 	}
-}
-
-func (t *Timeline) queued(ev *event.Event) {
-	s := t.sock(ev)
-	t.sub.Sock = s
-	if s == nil {
-		return
-	}
-	s.TCP, s.Listening = true, true
-	if ev.Has(event.HasUnread) {
-		s.Backlog = ev.Unread
-	}
-	s.Arrived = markOf(ev)
 }
 
 func (t *Timeline) reset(ev *event.Event) {

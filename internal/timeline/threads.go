@@ -23,6 +23,14 @@ type Thread struct {
 	InWait   *Epoll // the instance it waits on, nil if it does not, or if that is not known
 	// Entered and Returned are its last wait-enter and wait-return.
 	Entered, Returned Mark
+	// Asleep is when it last asked for a wait with a time-out, so that it would have slept had nothing been ready.
+	Asleep Mark
+	// Last is its last wait that returned.
+	Last Turn
+	// Woken is when the kernel picked it last to return from a wait, and WokenBy the item whose wakeup did that, nil when
+	// that is not known: then a scan that left something on the ready list has passed the wakeup on, or a signal came.
+	Woken   Mark
+	WokenBy *Interest
 	// Handling are the items that its last wait handed out.
 	Handling []*Interest
 	Ended    bool
@@ -32,7 +40,16 @@ type Thread struct {
 	waited    time.Duration
 	maxEvents uint32
 	polling   bool // the wait has a zero time-out and does not sleep
+	called    bool // a call that it began during the observation was seen
 	receives  []receive
+}
+
+// Turn is one wait that returned.
+type Turn struct {
+	Entered event.Time
+	Items   int64 // what it handed out, or a negative errno
+	Polling bool  // it had a zero time-out
+	Slept   bool  // the kernel woke the thread in it
 }
 
 // MovedOn reports whether the thread has asked for new work, or ended, since the mark.
@@ -57,6 +74,10 @@ type Process struct {
 	// Signalled is the last signal that was delivered to it.
 	Signalled Mark
 	Signal    uint8
+
+	uring bool // it uses io_uring, whose operations are no calls
+	// Unseen: it does things by calls that are not followed.
+	Unseen bool
 }
 
 // KilledBy returns the signal that ended the process, 0 if none did or that is not known.
@@ -126,6 +147,9 @@ func (t *Timeline) waitEnter(ev *event.Event) {
 	t.leaveWait(th)
 	th.Wait, th.InWait, th.Entered = Waiting, ep, markOf(ev)
 	th.polling = ev.Timeout == 0
+	if !th.polling {
+		th.Asleep = markOf(ev)
+	}
 	th.maxEvents = ev.MaxEvents
 	if ep != nil && !th.polling {
 		ep.Waiting++
@@ -151,6 +175,7 @@ func (t *Timeline) waitReturn(ev *event.Event) {
 	}
 	t.sub.Epoll = ep
 	t.leaveWait(th)
+	th.Last = Turn{Entered: startOf(ev), Items: ev.Ret, Polling: th.polling, Slept: th.Woken.Seq > th.Entered.Seq}
 	th.Wait, th.Returned, th.returned = Running, markOf(ev), ep
 	th.waited = ev.Time.Sub(startOf(ev))
 	clear(th.Handling)
@@ -161,6 +186,26 @@ func (t *Timeline) waitReturn(ev *event.Event) {
 	}
 	if ep != nil && ev.Start != 0 && ev.Ret >= 0 && (ev.Ret == 0 || limit != 0 && ev.Ret < int64(limit)) {
 		ep.Scanned = max(ep.Scanned, ev.Start)
+		ep.scans++
+	}
+}
+
+// wakeTime is how long after an item's wakeup the sleeper is picked: ep_poll_callback does so itself, but an interrupt may
+// come between.
+const wakeTime = time.Millisecond
+
+func (t *Timeline) woken(ev *event.Event) {
+	th, ep := t.sub.Thread, t.epoll(ev)
+	t.sub.Epoll = ep
+	if th == nil {
+		return
+	}
+	th.Woken, th.WokenBy = markOf(ev), nil
+	if ep == nil || ep.woke == nil || ep.wokeCPU != ev.CPU {
+		return
+	}
+	if at := ep.woke.LastWakeup; ev.Time.Sub(at.Time) <= wakeTime && t.fresh(at.Seq) {
+		th.WokenBy = ep.woke
 	}
 }
 
@@ -228,8 +273,16 @@ func (t *Timeline) exec(ev *event.Event) {
 // endSilently ends a thread that had no exit of its own.
 func (t *Timeline) endSilently(th *Thread, ev *event.Event) {
 	t.leaveWait(th)
-	t.giveUp(th, maxTime, ClassNoCall)
+	t.giveUp(th, maxTime, t.whyNoCall(th))
 	th.Wait, th.Ended, th.EndedAt = Running, true, markOf(ev)
+}
+
+// unseen notes that the process does something whose calls are not followed.
+func (t *Timeline) unseen(ev *event.Event) {
+	if p := t.sub.Process; p != nil {
+		p.Unseen = true
+		p.uring = p.uring || ev.Call == event.CallIOUring
+	}
 }
 
 func (t *Timeline) signal(ev *event.Event) {
@@ -281,7 +334,7 @@ func (t *Timeline) exit(ev *event.Event) {
 }
 
 func (t *Timeline) endThread(ev *event.Event, th *Thread) {
-	t.giveUp(th, maxTime, ClassNoCall)
+	t.giveUp(th, maxTime, t.whyNoCall(th))
 	if t.threads[ev.TID] == th {
 		delete(t.threads, ev.TID)
 	}

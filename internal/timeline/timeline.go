@@ -201,7 +201,7 @@ func (t *Timeline) apply(ev *event.Event) {
 	case event.KindWaitReturn:
 		t.waitReturn(ev)
 	case event.KindWoken:
-		t.sub.Epoll = t.epoll(ev)
+		t.woken(ev)
 	case event.KindDeliver:
 		t.deliver(ev)
 	case event.KindRead:
@@ -226,6 +226,8 @@ func (t *Timeline) apply(ev *event.Event) {
 		t.signal(ev)
 	case event.KindSnapshot:
 		t.snapshot(ev)
+	case event.KindUnseen:
+		t.unseen(ev)
 	}
 }
 

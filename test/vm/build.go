@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,8 +29,9 @@ type testSuite struct {
 	binary     string // on the host; empty if it is in the guest anyway
 	program    string // in the guest
 	args       []string
-	dir        string // working folder in the guest
-	testdata   string // on the host; empty if the package has none
+	dir        string            // working folder in the guest
+	testdata   string            // on the host; empty if the package has none
+	compiled   map[string]string // what its C files become: from the path below testdata to the path on the host
 	timeout    time.Duration
 	mayBeEmpty bool // a filter may leave no test
 }
@@ -102,13 +104,41 @@ func buildSuite(ctx context.Context, root, dir, pkg string, o options) (testSuit
 		s.args = append(s.args, "-test.run="+o.run)
 		s.mayBeEmpty = true
 	case name == "cmd/epwatch":
-		// What the commands say does not depend on the kernel, and is tested on the machine's own.
-		s.args = append(s.args, "-test.run=^TestTrace")
+		// What else the commands say does not depend on the kernel, and is tested on the machine's own.
+		s.args = append(s.args, "-test.run=^Test(Trace|Static|Selftest)")
 	}
 	if testdata := filepath.Join(folder, "testdata"); exists(testdata) {
 		s.testdata = testdata
+		if s.compiled, err = compile(ctx, testdata, dir); err != nil {
+			return s, err
+		}
 	}
 	return s, goBuild(ctx, root, "test", s.binary, pkg)
+}
+
+// compile makes a static program of every C file in a package's testdata.
+func compile(ctx context.Context, testdata, dir string) (map[string]string, error) {
+	programs := map[string]string{}
+	err := filepath.WalkDir(testdata, func(file string, _ fs.DirEntry, err error) error {
+		below, isC := strings.CutSuffix(file, ".c")
+		if err != nil || !isC {
+			return err
+		}
+		if below, err = filepath.Rel(testdata, below); err != nil {
+			return err
+		}
+		to := filepath.Join(dir, strings.ReplaceAll(below, string(filepath.Separator), "-"))
+		programs[filepath.ToSlash(below)] = to
+		out, err := exec.CommandContext(ctx, "gcc", "-O2", "-Wall", "-Werror", "-static", "-pthread", "-o", to, file).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w\n%s", file, err, strings.TrimSpace(string(out)))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compiling a test's programs: %w", err)
+	}
+	return programs, nil
 }
 
 // goBuild runs go build, or go test -c, for a guest.

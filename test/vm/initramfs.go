@@ -58,6 +58,9 @@ func writeInitramfs(file, label string, k kernel, p payload) error {
 		if s.testdata != "" {
 			t.addAll(s.dir+"/testdata", s.testdata)
 		}
+		for name, program := range s.compiled {
+			t.addFile(path.Join(s.dir, "testdata", name), program, 0o755)
+		}
 		agreed.Suites = append(agreed.Suites, plan.Suite{Name: s.name, Program: s.program, Args: s.args, Dir: s.dir, Timeout: s.timeout})
 	}
 	body, err := json.Marshal(agreed)
