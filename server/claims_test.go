@@ -203,7 +203,7 @@ func TestNoClaimHoldsAcrossAGap(t *testing.T) {
 }
 
 func TestNoClaimHoldsOfNothing(t *testing.T) {
-	for _, v := range Variants() {
+	for _, v := range slices.Concat(Variants(), Gallery()) {
 		for _, got := range Evaluate(v, &Facts{}) {
 			if got.OK || got.Why == "" {
 				t.Errorf("%s: %s holds although nothing was recorded", v.Name, got.ID)

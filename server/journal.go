@@ -24,6 +24,8 @@ const (
 	Listening RecordKind = 1
 	// ReadDone: a read of FD returned Result, bytes or a negative errno.
 	ReadDone RecordKind = 2
+	// SpliceDone: the same of a splice, whose receives not every way to observe can see.
+	SpliceDone RecordKind = 3
 )
 
 // Record is one entry of the journal, the server's own word for what it did.
@@ -51,7 +53,7 @@ func decodeRecord(b []byte) (Record, error) {
 		Result: int32(binary.LittleEndian.Uint32(b[16:])),
 		TID:    binary.LittleEndian.Uint32(b[20:]),
 	}
-	if r.Kind != Listening && r.Kind != ReadDone {
+	if r.Kind < Listening || r.Kind > SpliceDone {
 		return r, fmt.Errorf("unknown record kind %d", r.Kind)
 	}
 	return r, nil
@@ -92,13 +94,17 @@ func (j *journal) listen(fd, port int) error {
 	return j.write(Record{Kind: Listening, FD: int32(fd), Result: int32(port)})
 }
 
-func (j *journal) read(fd, n int, err error) error {
+func (j *journal) read(fd, n int, err error) error { return j.done(ReadDone, fd, n, err) }
+
+func (j *journal) splice(fd, n int, err error) error { return j.done(SpliceDone, fd, n, err) }
+
+func (j *journal) done(kind RecordKind, fd, n int, err error) error {
 	result := int32(n)
 	var errno unix.Errno
 	if errors.As(err, &errno) {
 		result = -int32(errno)
 	}
-	return j.write(Record{Kind: ReadDone, FD: int32(fd), Result: result})
+	return j.write(Record{Kind: kind, FD: int32(fd), Result: result})
 }
 
 func (j *journal) write(r Record) error {

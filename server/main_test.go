@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	v, _ := ByName(name)
-	err := Serve(Options{Variant: v, Address: os.Getenv(addressEnv), Journal: 3, Gate: 4})
+	err := Serve(Options{Variant: v, Address: os.Getenv(addressEnv), Journal: 3, Gate: 4, Pace: shortTimeout})
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,8 @@ type Options struct {
 	Out     int    // descriptor for the documented lines; 0 is standard output
 	Journal int    // descriptor of a pipe for the journal; 0 is none
 	Gate    int    // descriptor from which one byte is read before anything else is done; 0 is none
+	// Pace is the client's time-out, by which servers of the gallery measure what must be seen to last; 0 is DefaultTimeout.
+	Pace time.Duration
 }
 
 // errParentGone ends a server whose gate or journal lost its other end.
@@ -43,6 +46,9 @@ func Serve(o Options) error {
 	}
 	if o.Journal != 0 {
 		go endWithReader(o.Journal)
+	}
+	if o.Variant.serve != nil {
+		return perform(o)
 	}
 	l, err := newLoop(o)
 	if err != nil {

@@ -1,5 +1,6 @@
 // Package server holds the documented epoll experiments: six small TCP servers that differ in one line each, their
-// clients, and what each of them must show when it is observed (its claims and its findings).
+// clients, and what each of them must show when it is observed (its claims and its findings). Beside them stands the
+// gallery: for each check servers that are guilty and their repaired twins, and innocents that look suspicious.
 //
 // A server runs in a process of its own, on one locked thread, with raw system calls, so that its process has one
 // epoll instance and no other: the Go runtime's own poller stays asleep. The package observes nothing and judges
@@ -7,12 +8,15 @@
 package server
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"github.com/epwatch/epwatch/internal/event"
 )
 
-// Variant is one documented server with its client. It is a plain value; Variants makes a fresh one.
+// Variant is one server with its client: a documented experiment, or a piece of the gallery. It is a plain value;
+// Variants and Gallery make fresh ones.
 type Variant struct {
 	Name    string // how commands call it
 	Title   string // what it is, in half a line
@@ -22,6 +26,11 @@ type Variant struct {
 	Reading Reading    // what is done on EPOLLIN
 	HangUp  HangUp     // when EPOLLRDHUP and EPOLLHUP are looked at
 	Rearm   bool       // EPOLL_CTL_MOD with Mask after each delivery
+
+	// Of the gallery only, whose servers share no loop and have none of the four above.
+	Check   string // the check that the piece is about, empty for an innocent of all
+	Partner string // the repaired twin of a guilty server, the guilty one of a twin, empty for an innocent
+	serve   func(*stage)
 
 	Script  []Step        // what the client does
 	Timeout time.Duration // the documented client time-out, see Documented
@@ -45,7 +54,7 @@ const DefaultTimeout = time.Second
 // Message is what every client sends first.
 const Message = "01234567890123456789"
 
-// Variants returns the variants in their documented order.
+// Variants returns the documented variants in their order.
 func Variants() []Variant {
 	vs := []Variant{etDrain(), etPartial(), lt(), oneshot(), etFair(), oneshotRearm()}
 	for i := range vs {
@@ -54,9 +63,9 @@ func Variants() []Variant {
 	return vs
 }
 
-// ByName returns the variant of that name, and whether there is one.
+// ByName returns the variant of that name, documented or of the gallery, and whether there is one.
 func ByName(name string) (Variant, bool) {
-	for _, v := range Variants() {
+	for _, v := range slices.Concat(Variants(), Gallery()) {
 		if v.Name == name {
 			return v, true
 		}
@@ -108,5 +117,8 @@ func (h HangUp) String() string {
 type ExpectedFinding struct {
 	Check   string // the check's code
 	Outcome string // empty: any
-	Unread  uint32 // bytes, without the FIN
+	Unread  uint32 // bytes, without the FIN; AnyAmount where runs differ
 }
+
+// AnyAmount is an ExpectedFinding's Unread where runs of the same server differ in it.
+const AnyAmount uint32 = math.MaxUint32

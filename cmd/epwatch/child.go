@@ -45,6 +45,7 @@ func startChild(v server.Variant, f *experimentFlags) (*child, error) {
 		Path: exe,
 		Args: []string{
 			"epwatch", "serve", v.Name, "--address", f.address, fmt.Sprintf("--port=%d", f.port), "--gate-fd=3", "--journal-fd=4",
+			"--pace=" + f.clientTimeout(v).String(),
 		},
 		Stderr: &c.stderr,
 		// A process group of its own: Ctrl-C is for epwatch, which then ends the server at the right moment.

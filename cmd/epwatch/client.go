@@ -23,7 +23,7 @@ serve", or any other that echoes. It prints what it sends and what comes back. N
 			if err := f.check(cmd, 1); err != nil {
 				return err
 			}
-			v, _ := server.ByName(args[0])
+			v, _ := variantByName(args[0])
 			_, err := server.Client(cmd.Context(), server.ClientOptions{
 				Variant: v, Address: f.address, Port: f.port, Timeout: f.clientTimeout(v), Out: cmd.OutOrStdout(),
 			})

@@ -78,23 +78,31 @@ func (e *experiment) play(ctx context.Context, o *outcome) error {
 	if err := e.inbox.await(ctx, patience, "the server to listen", func() bool { return e.portLocked() != 0 }); err != nil {
 		return err
 	}
-	var err error
+	var err, settled error
 	o.client, err = server.Client(ctx, server.ClientOptions{
 		Variant: e.variant, Address: e.address, Port: e.port(), Timeout: e.timeout, Out: lineWriter(e.clientLine),
 		OnStep: func(m server.Moment) { e.reached(ctx, o, m.Name) },
+		AtEnd:  func() { settled = e.settle(ctx) },
 	})
 	if err != nil {
 		return e.blame(ctx, err)
 	}
+	return settled
+}
+
+// settle lets what the script left grow old enough to be judged, and interrupts the server while the connections that are still
+// open are open: their closing would be one more event of the story.
+func (e *experiment) settle(ctx context.Context) error {
 	if err := e.inbox.await(ctx, patience, "the server's last line", e.saidAll); err != nil && context.Cause(ctx) != nil {
 		return err // a line that does not come is for the claims to tell
 	}
 	select {
 	case <-time.After(e.timeout/2 + settling):
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	e.kid.end(syscall.SIGINT)
+	return nil
 }
 
 // blame finds out why the client failed: because it was told to end, because the server is gone, or by itself. The client

@@ -203,19 +203,23 @@ func (f *experimentFlags) clientTimeout(v server.Variant) time.Duration {
 func oneVariant(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return usagef("a variant is missing, one of %s", strings.Join(variantNames(), ", "))
+		return usagef("a variant is missing, one that \"epwatch list\" shows")
 	case len(args) > 1:
 		return usagef("unexpected argument %q", args[1])
 	}
-	if _, ok := server.ByName(args[0]); !ok {
-		return usagef("unknown variant %q, not one of %s", args[0], strings.Join(variantNames(), ", "))
+	return knownVariant(args[0])
+}
+
+func knownVariant(name string) error {
+	if _, ok := variantByName(name); !ok {
+		return usagef("unknown variant %q, not one that \"epwatch list\" shows", name)
 	}
 	return nil
 }
 
 func variantNames() []string {
 	var names []string
-	for _, v := range server.Variants() {
+	for _, v := range variants() {
 		names = append(names, v.Name)
 	}
 	return names

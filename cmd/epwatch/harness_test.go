@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -103,6 +104,14 @@ type result struct {
 
 func runProgram(t *testing.T, args ...string) result {
 	t.Helper()
+	return runFor(t, deadline, args...)
+}
+
+// selftestDeadline bounds a whole self-test.
+const selftestDeadline = 10 * time.Minute
+
+func runFor(t *testing.T, deadline time.Duration, args ...string) result {
+	t.Helper()
 	cmd := program(args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
@@ -173,25 +182,33 @@ type line struct {
 // parse wants every line to be JSON, the first to be meta and the last the summary.
 func parse(t *testing.T, out string) *recording {
 	t.Helper()
+	r, err := parseRecording(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func parseRecording(out string) (*recording, error) {
 	r := &recording{}
 	for raw := range strings.Lines(out) {
 		var l line
 		if err := json.Unmarshal([]byte(raw), &l); err != nil {
-			t.Fatalf("line %d: %v\n%s", len(r.lines)+1, err, raw)
+			return nil, fmt.Errorf("line %d: %w\n%s", len(r.lines)+1, err, raw)
 		}
 		if l.Type == "event" {
 			e, err := event.ParseJSON([]byte(raw))
 			if err != nil {
-				t.Fatalf("line %d: %v\n%s", len(r.lines)+1, err, raw)
+				return nil, fmt.Errorf("line %d: %w\n%s", len(r.lines)+1, err, raw)
 			}
 			r.events = append(r.events, e)
 		}
 		r.lines = append(r.lines, l)
 	}
 	if n := len(r.lines); n < 2 || r.lines[0].Type != "meta" || r.lines[n-1].Type != "summary" || !strings.HasSuffix(out, "\n") {
-		t.Fatalf("not a whole recording:\n%s", out)
+		return nil, fmt.Errorf("not a whole recording:\n%s", out)
 	}
-	return r
+	return r, nil
 }
 
 func (r *recording) summary() line { return r.lines[len(r.lines)-1] }

@@ -14,6 +14,9 @@ func TestMatchJournal(t *testing.T) {
 	entry := func(at event.Time, fd, result int32) server.Record {
 		return server.Record{Time: at, Kind: server.ReadDone, FD: fd, Result: result, TID: 1}
 	}
+	splice := func(at event.Time, fd, result int32) server.Record {
+		return server.Record{Time: at, Kind: server.SpliceDone, FD: fd, Result: result, TID: 1}
+	}
 	listening := server.Record{Time: 1, Kind: server.Listening, FD: 4, Result: 8080, TID: 1}
 	receive := func(at event.Time, fd int32, ret int64) event.Event {
 		return event.Event{Kind: event.KindRecv, Time: at, FD: fd, Ret: ret}
@@ -46,6 +49,24 @@ func TestMatchJournal(t *testing.T) {
 			[]server.Record{entry(20, 7, 16), entry(40, 7, -11), entry(50, 7, -11)},
 			[]event.Event{receive(19, 7, 16), receive(39, 7, -11)},
 			render.Journal{Entries: 3, Receives: 2, Matched: 2, Unmatched: []render.Unmatched{noEntry(1)}},
+		},
+		{
+			"a splice whose receive no hook sees",
+			[]server.Record{entry(20, 7, 16), splice(30, 7, 4)},
+			[]event.Event{receive(19, 7, 16)},
+			render.Journal{Entries: 1, Receives: 1, Matched: 1},
+		},
+		{
+			"a splice whose receive is seen",
+			[]server.Record{entry(20, 7, 16), splice(30, 7, 4)},
+			[]event.Event{receive(19, 7, 16), receive(29, 7, 4)},
+			render.Journal{Entries: 2, Receives: 2, Matched: 2},
+		},
+		{
+			"a read that the end of the process cut short",
+			[]server.Record{entry(20, 7, 16)},
+			[]event.Event{receive(19, 7, 16), receive(29, 7, -512)},
+			render.Journal{Entries: 1, Receives: 1, Matched: 1},
 		},
 		{
 			"another size",

@@ -90,7 +90,7 @@ them.`),
 	root.SetHelpCommand(newHelp())
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", render.Columns)))
 	root.AddCommand(
-		newTrace(), newAttach(), newRun(), newLaunch(), newInspect(), newServe(), newClient(), newList(), newDoctor(), newExplain(),
+		newTrace(), newSelftest(), newAttach(), newRun(), newLaunch(), newInspect(), newServe(), newClient(), newList(), newDoctor(), newExplain(),
 		newVersion(),
 	)
 	return root

@@ -181,7 +181,7 @@ func TestSchemaOfExamples(t *testing.T) {
 		}
 	}
 	for kind := range s {
-		if !used[kind] {
+		if !used[kind] && !strings.HasPrefix(kind, "selftest") { // that is TestSelftest's
 			t.Errorf("no example has a line of type %q", kind)
 		}
 	}

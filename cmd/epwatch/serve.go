@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,7 @@ import (
 func newServe() *cobra.Command {
 	var f experimentFlags
 	var journal, gate int
+	var pace time.Duration
 	cmd := &cobra.Command{
 		Use:   "serve VARIANT",
 		Short: "Run a documented server alone",
@@ -24,9 +26,9 @@ The server prints what it does; end it with Ctrl-C. No privileges are needed.`),
 			if err := f.check(cmd, 0); err != nil {
 				return err
 			}
-			v, _ := server.ByName(args[0])
+			v, _ := variantByName(args[0])
 			err := server.Serve(server.Options{
-				Variant: v, Address: f.address, Port: f.port, Journal: journal, Gate: gate,
+				Variant: v, Address: f.address, Port: f.port, Journal: journal, Gate: gate, Pace: pace,
 			})
 			if err != nil {
 				return fmt.Errorf("running %s: %w", v.Name, err)
@@ -35,10 +37,11 @@ The server prints what it does; end it with Ctrl-C. No privileges are needed.`),
 		},
 	}
 	f.addEndpoint(cmd, documentedPort, "`PORT` to listen on, 0 for a free one")
-	// The two ends that trace hands to its child.
+	// What trace hands to its child.
 	cmd.Flags().IntVar(&journal, "journal-fd", 0, "descriptor for the journal")
 	cmd.Flags().IntVar(&gate, "gate-fd", 0, "descriptor to wait on")
-	for _, name := range []string{"journal-fd", "gate-fd"} {
+	cmd.Flags().DurationVar(&pace, "pace", server.DefaultTimeout, "the client's time-out")
+	for _, name := range []string{"journal-fd", "gate-fd", "pace"} {
 		_ = cmd.Flags().MarkHidden(name)
 	}
 	return cmd

@@ -44,7 +44,7 @@ or a journal entry is not as documented; 2 wrong usage; 3 a finding named by --f
 		Args:              oneVariant,
 		ValidArgsFunction: completeVariant,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, _ := server.ByName(args[0])
+			v, _ := variantByName(args[0])
 			if err := f.experimentFlags.check(cmd, 0); err != nil {
 				return err
 			}

@@ -32,13 +32,19 @@ func departures(expected []server.ExpectedFinding, found []*diagnose.Finding, ra
 }
 
 func meets(f *diagnose.Finding, want server.ExpectedFinding) bool {
-	return f.Check == want.Check && f.Unread == want.Unread && (want.Outcome == "" || string(f.Outcome) == want.Outcome)
+	return f.Check == want.Check && (f.Unread == want.Unread || want.Unread == server.AnyAmount) && (want.Outcome == "" || string(f.Outcome) == want.Outcome)
 }
 
 func describe(check, outcome string, unread uint32) string {
-	words := []string{fmt.Sprintf("%d bytes unread", unread)}
+	var words []string
 	if outcome != "" {
-		words = append([]string{outcome}, words...)
+		words = append(words, outcome)
+	}
+	if unread != server.AnyAmount {
+		words = append(words, fmt.Sprintf("%d bytes unread", unread))
+	}
+	if len(words) == 0 {
+		return check
 	}
 	return check + " (" + strings.Join(words, ", ") + ")"
 }

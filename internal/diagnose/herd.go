@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/timeline"
@@ -300,7 +301,7 @@ func (r *herdRule) judge(h *herd, now event.Time) {
 		h.worst.instances = len(h.file.Interests)
 	}
 	f := newFinding(h.file, first(h.file.Interests))
-	f.TID, f.Start, f.Evidence = h.loser, h.from, h.seqs[:]
+	f.TID, f.Start, f.Evidence = h.loser, h.from, slices.Clone(h.seqs[:])
 	f.Fix = fixHerd
 	if h.shared {
 		f.Fix = fixHerdShared

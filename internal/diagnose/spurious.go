@@ -119,14 +119,15 @@ func (r *spuriousRule) Finish(end event.Time) {
 		l := r.files[f]
 		r.judge(l, end)
 		l.calm(r.c, end, l.says)
-		if f.Ended {
-			r.drop(f)
-		}
 	}
 	for _, ep := range slices.SortedFunc(maps.Keys(r.instances), func(a, b *timeline.Epoll) int { return int(a.ID) - int(b.ID) }) {
 		l := r.instances[ep]
 		r.judge(l, end)
 		l.calm(r.c, end, l.says)
+	}
+	// Only now: an instance's judgement asks for that of the file.
+	for _, f := range endedFiles(r.files) {
+		r.drop(f)
 	}
 }
 
@@ -295,7 +296,7 @@ func (r *spuriousRule) judge(l *looks, now event.Time) {
 		l.worst.all, l.worst.empty, l.worst.lost = l.all, l.empty, l.lost
 	}
 	f := newFinding(l.item.File, l.item)
-	f.TID, f.Start, f.Evidence, f.Fix = l.tid, l.from, l.seqs[:], fixSpuriousSelf
+	f.TID, f.Start, f.Evidence, f.Fix = l.tid, l.from, slices.Clone(l.seqs[:]), fixSpuriousSelf
 	if l.lost > 0 || len(l.item.File.Interests) > 1 {
 		f.Fix = fixSpuriousShared
 	}

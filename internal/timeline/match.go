@@ -9,8 +9,8 @@ type Class uint8
 const (
 	// ClassMatched: the call and the receives inside it agree in number and size.
 	ClassMatched Class = iota
-	// ClassNotHooked: the call read a file whose receives are not hooked, since it is not TCP. Such reads are not
-	// counted as unmatched.
+	// ClassNotHooked: the call read a file whose receives are not hooked, since it is not TCP, or by a splice where those of
+	// splices are not. Such reads are not counted as unmatched.
 	ClassNotHooked
 	// ClassNoCall: the kernel handed input over outside of any call that was seen, as io_uring does.
 	ClassNoCall
@@ -147,6 +147,7 @@ func (t *Timeline) match(ev *event.Event) (inCall, told bool) {
 		t.alone(ev)
 		return inCall, told
 	}
+	t.seesSplice = t.seesSplice || ev.Call == event.CallSplice
 	t.stats.Reads++
 	want := bytes
 	if ev.Call == event.CallRecvmmsg {
@@ -180,7 +181,7 @@ func (t *Timeline) unmatchedRead(ev *event.Event, inside []receive) {
 // alone classes a call that returned bytes without any receive inside.
 func (t *Timeline) alone(ev *event.Event) {
 	f := t.sub.File
-	if f == nil || f.Sock == nil || !f.Sock.TCP {
+	if f == nil || f.Sock == nil || !f.Sock.TCP || ev.Call == event.CallSplice && !t.seesSplice {
 		t.stats.Unmatched[ClassNotHooked]++
 		t.tell(Match{ClassNotHooked, ev.Seq, 0, ev.Ret})
 		return

@@ -62,6 +62,10 @@ func TestMatching(t *testing.T) {
 			s.tl.Close(0)
 		}, map[Class]uint64{ClassCutOff: 1, ClassNoReceive: 1}},
 		{"no receive", func(s *script) { s.read(16, 5) }, map[Class]uint64{ClassNoReceive: 1}},
+		{"splice without a hook", func(s *script) { s.splice(16) }, map[Class]uint64{ClassNotHooked: 1}},
+		{"splice with a hook", func(s *script) { s.recv(16, 4, 0); s.splice(16) }, map[Class]uint64{ClassMatched: 1}},
+		{"splice whose receive is missing", func(s *script) { s.recv(16, 4, 0); s.splice(16); s.splice(4) },
+			map[Class]uint64{ClassMatched: 1, ClassNoReceive: 1}},
 		{"not TCP", func(s *script) {
 			s.play(event.Event{Kind: event.KindRead, Call: event.CallRead, FD: 20, EpFD: event.NoFD, FileAddr: 0x77, Start: s.now, Ret: 8})
 		}, map[Class]uint64{ClassNotHooked: 1}},
@@ -119,4 +123,9 @@ func TestReceivesOfOneThreadAreBounded(t *testing.T) {
 	if n := len(s.tl.threads[tid].receives); n > maxReceives {
 		t.Errorf("%d receives are held, want at most %d", n, maxReceives)
 	}
+}
+
+// splice is a read by splice that returned so much.
+func (s *script) splice(n int64) {
+	s.play(event.Event{Kind: event.KindRead, Call: event.CallSplice, FD: 5, EpFD: event.NoFD, FileAddr: connFile, Start: s.now - 5, Ret: n})
 }

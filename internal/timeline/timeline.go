@@ -57,6 +57,8 @@ type Timeline struct {
 	sub   Subject
 	stats Stats
 	until []func(event.Time)
+	// seesSplice: a receive was seen inside a splice, so those of splices are hooked.
+	seesSplice bool
 
 	fileIDs  event.FileID
 	sockIDs  event.SockID
