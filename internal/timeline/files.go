@@ -57,6 +57,7 @@ type File struct {
 
 	blockedSeq uint64 // a write found no space
 	prev       *File  // what its address named before
+	recent     moments
 }
 
 // Mark is a place in the history; Seq 0 means there is none.
