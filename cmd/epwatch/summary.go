@@ -17,6 +17,7 @@ func (o *observation) summary(end event.Time, ended string) render.Summary {
 	s := render.Summary{
 		Duration: end.Sub(o.meta.Start), Events: stats.Events, LowerBound: !cost.MissedKnown, Missed: cost.Missed,
 		Reads: stats.Reads, Receives: stats.Receives, Matched: stats.Matched, Findings: o.engine.Counts(), Ended: ended,
+		Accepted: o.engine.Accepted(), Stale: o.engine.Stale(),
 		Cost: render.Cost{CPU: processorTime() - o.cpu, BPF: cost.RunTime, BPFRuns: cost.Runs},
 	}
 	for _, n := range cost.Lost {
