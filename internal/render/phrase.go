@@ -312,13 +312,6 @@ func blockedIn(call string) string {
 	return Escape(call)
 }
 
-func lasted(d time.Duration) string {
-	if d < time.Second {
-		return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + " ms"
-	}
-	return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + " s"
-}
-
 func queuedWords(n names, ev *event.Event) phrase {
 	detail := n.subject(ev)
 	if ev.Has(event.HasUnread) {

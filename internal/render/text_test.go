@@ -147,14 +147,15 @@ func several(p Printer) {
 		p.Event(&ev)
 	}
 	f := testFinding()
-	f.Snapshot = true
+	f.Snapshot, f.Accepted = true, "issue 7: \x1b"
 	p.Finding(ms(600), f)
 	p.Conclude(&Conclusion{
-		Findings: []*diagnose.Finding{f},
+		Findings: []*diagnose.Finding{f}, Groups: []*diagnose.Group{testGroup(1, f)},
 		Verdicts: []Verdict{{"et-unread", "found", ""}, {"close-wait", "clean", ""}, {"reset-on-close", "unknown", "2 records were lost"}},
 		Summary: Summary{
 			Duration: 2 * time.Second, Events: map[event.Kind]uint64{event.KindRead: 2, event.KindWakeup: 1, event.KindClose: 1},
 			Unknown: []Unknown{{"reset-on-close", "2 records were lost"}}, Missed: 3, Ended: "interrupted",
+			Accepted: map[string]int{"et-unread": 1}, Stale: []string{"close-wait/nginx/accepted:80/ET", "close-wait/bad\x1bname/accepted"},
 			Cost: Cost{CPU: 1234567 * time.Nanosecond, BPF: 98765 * time.Nanosecond, BPFRuns: 42},
 		},
 	})
@@ -177,24 +178,6 @@ func TestTextOneProcessUntilAnotherJoins(t *testing.T) {
 	}))
 	if strings.Count(got, "[") != 1 || !strings.Contains(got, "[renamed 4711]") {
 		t.Errorf("the names are not on the last line alone:\n%s", got)
-	}
-}
-
-// A thousand findings of one kind do not bury the rest, and the JSON has them all.
-func TestTextManyFindings(t *testing.T) {
-	conclusion := testConclusion()
-	conclusion.Findings = nil
-	for i := range 1000 {
-		f := testFinding()
-		f.ID = i + 1
-		conclusion.Findings = append(conclusion.Findings, f)
-	}
-	show := func(p Printer) { p.Meta(testMeta()); p.Conclude(conclusion) }
-	if got := string(play(t, Options{}, show)); strings.Count(got, "et-unread (rescued)") != maxShown || !strings.Contains(got, "and 980 more of et-unread") {
-		t.Errorf("1000 findings:\n%s", got)
-	}
-	if got := string(play(t, Options{Format: FormatJSON}, show)); strings.Count(got, `"type":"finding"`) != 1000 {
-		t.Error("the JSON does not have all findings")
 	}
 }
 
@@ -392,7 +375,7 @@ func TestTextEscapesWhatOthersWrote(t *testing.T) {
 		f.Comm, f.Message = evil, evil
 		p.Finding(ms(2), f)
 		c := testConclusion()
-		c.Findings[0] = f
+		c.Findings[0], c.Groups[0] = f, testGroup(1, f)
 		c.Claims[1].Why = evil
 		c.Tables[0].Sockets[1].Comm = evil
 		p.Conclude(c)
