@@ -89,8 +89,9 @@ test-vm:
 	go run ./test/vm $(VM)
 	$(if $(VM),,go run ./test/hooks -check)
 
-# The page of hooks says what the last VM run saw to fire.
+# The pages of the checks say what epwatch explain says, the page of hooks what the last VM run saw to fire.
 docs:
+	go run ./test/pages
 	go run ./test/hooks
 
 # What observation costs; best on a machine that does nothing else.

@@ -3,6 +3,7 @@
 #ifndef EPWATCH_CALLS_H
 #define EPWATCH_CALLS_H
 
+#include "sched.h"
 #include "socket.h"
 #include "syscalls.h"
 
@@ -232,8 +233,10 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 	if (!remember_arguments(&c, a, pid))
 		return 0;
 	c.start = bpf_ktime_get_ns();
-	if (c.call >= CALL_EPOLL_WAIT && c.call <= CALL_EPOLL_PWAIT2)
+	if (c.call >= CALL_EPOLL_WAIT && c.call <= CALL_EPOLL_PWAIT2) {
+		turn_ends(pid, id);
 		emit_wait_enter(&c, pid, id, a[2]);
+	}
 	if (bpf_map_update_elem(&calls, &id, &c, BPF_ANY))
 		count_drop(DROP_CALLS, 1);
 	return 0;
@@ -535,8 +538,11 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 		adopt_result(c, pid, ret, &new_file);
 	if (c->call != CALL_CONNECT)
 		emit_call(c, pid, id, ret, new_file);
-	if (ret > 0 && c->call >= CALL_EPOLL_WAIT && c->call <= CALL_EPOLL_PWAIT2)
-		emit_deliveries(c, pid, id, ret);
+	if (c->call >= CALL_EPOLL_WAIT && c->call <= CALL_EPOLL_PWAIT2) {
+		if (ret > 0)
+			emit_deliveries(c, pid, id, ret);
+		turn_begins(id, regs);
+	}
 	bpf_map_delete_elem(&calls, &id);
 	return 0;
 }
@@ -607,6 +613,9 @@ static __always_inline int thread_exited(struct task_struct *task)
 	if (!ready || !is_target(pid))
 		return 0;
 	bpf_map_delete_elem(&calls, &id);
+	turn_ends(pid, tid);
+	if (slow_turn)
+		bpf_map_delete_elem(&turns, &tid);
 	e = reserve_call(KIND_EXIT, pid, tid);
 	if (!e)
 		return 0;

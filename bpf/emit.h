@@ -19,7 +19,9 @@ const volatile __u32 only_port;            /* sockets with this local or peer po
 const volatile __s32 only_fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 const volatile __u32 number_of_fds;  /* of only_fds; 0 = all descriptors */
 const volatile char target_comm[16]; /* programs of this name become targets when they are executed */
-const volatile bool queued_by_ready; /* a listener's sk_data_ready stands for "connection queued" */
+const volatile __u64 slow_turn; /* ns; turns between two waits that last as long are reported; 0 = none is followed */
+const volatile bool switch_has_state; /* sched_switch passes the state of who leaves */
+const volatile bool queued_by_ready;  /* a listener's sk_data_ready stands for "connection queued" */
 
 /* Set once, after loading and before ready. */
 __u64 socket_fops;
@@ -27,6 +29,13 @@ __u64 eventpoll_fops;
 
 /* Every program does nothing until this is 1, so that all begin at the same moment. */
 volatile __u32 ready;
+
+/*
+ * How many threads are in a turn, by the low bits of their tid: for nearly every switch on a machine one look here says that
+ * nobody who leaves or comes is followed.
+ */
+#define TURN_SLOTS 16384
+__u32 in_turn[TURN_SLOTS];
 
 struct instance {
 	__u32 pid;
@@ -70,6 +79,19 @@ struct call {
 	/* Receives inside the call: seen by each of two programs, and told. */
 	__u32 rx_seen[2];
 	__u32 rx_told;
+	__u32 pad;
+};
+
+/* A thread between the return of a wait on an epoll instance and its next wait. */
+struct turn {
+	__u64 since; /* the wait's return; 0 while it waits, and then nothing below holds */
+	__u64 regs;  /* struct pt_regs * of its system calls: always at the same place of its stack */
+	__u64 off;   /* since when it is off the processor; 0 = it is on one */
+	__u64 woken; /* since when it wants one again; 0 = it sleeps */
+	__u64 runnable;
+	__u64 other;
+	struct sleep sleeps[SLEEPS];
+	__u32 call; /* which it sleeps in, as in struct sleep */
 	__u32 pad;
 };
 
@@ -119,6 +141,14 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
+/* The turn of each thread that was seen to wait, by tid; an entry leaves at the thread's exit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct turn);
+} turns SEC(".maps");
+
 enum drop_place {
 	DROP_UNREPORTED, /* records lost since this CPU's last record: the next one carries it */
 	DROP_RECORDS,    /* records lost in all */
@@ -127,6 +157,7 @@ enum drop_place {
 	DROP_INSTANCES,
 	DROP_DELIVERIES, /* items past the longest list that is read */
 	DROP_READS,      /* user memory that could not be read */
+	DROP_TURNS,      /* threads whose turns found no place in the map */
 	DROP_PLACES,
 };
 

@@ -6,6 +6,7 @@
 #include "kernel.h"
 #include <bpf/bpf_tracing.h>
 #include "emit.h"
+#include "sched.h"
 #include "socket.h"
 #include "wakeup.h"
 #include "calls.h"
@@ -38,6 +39,7 @@ extern void bpf_preempt_enable(void) __ksym __weak;
 const struct call_event *unused_call_event __attribute__((unused));
 const struct sock_event *unused_sock_event __attribute__((unused));
 const struct packet_event *unused_packet_event __attribute__((unused));
+const struct sched_event *unused_sched_event __attribute__((unused));
 const struct deliver_event *unused_deliver_event __attribute__((unused));
 
 /* System calls. The tracepoints are the same on every kernel, and see each call's result even when it slept. */
@@ -137,6 +139,21 @@ SEC("tp_btf/sched_waking")
 int BPF_PROG(tp_sched_waking, struct task_struct *task)
 {
 	return UNPREEMPTED(sleeper_woken(task));
+}
+
+/* What a thread does when it does not wait. */
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(tp_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	/* Since 5.18 (commit fa2c3254d7cf) the state of prev is the last argument. */
+	return task_switched(preempt, prev, next, ctx);
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(tp_sched_wakeup, struct task_struct *task)
+{
+	return task_woken(task);
 }
 
 /* Receives. */

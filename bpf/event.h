@@ -35,6 +35,7 @@ enum event_kind {
 	KIND_PACKET,
 	KIND_SHUTDOWN,
 	KIND_UNSEEN,
+	KIND_SCHED,
 };
 
 enum event_flag {
@@ -194,6 +195,27 @@ struct deliver_event {
 	/* The items follow. */
 };
 
+/* Sleeps of one turn in one call. */
+struct sleep {
+	__u64 time;   /* ns */
+	__u32 number; /* the architecture's number of the call, SLEEP_NO_CALL or SLEEP_STOPPED */
+	__u32 times;
+};
+
+#define SLEEPS 3
+#define SLEEP_NO_CALL 0xffffffffu /* outside any call: in a page fault, say. The number that the kernel gives there */
+#define SLEEP_STOPPED 0xfffffffeu /* by a signal or a debugger */
+
+/* What became of the time between a wait's return and the next wait's entry; what is left was on a processor. */
+struct sched_event {
+	struct event_header h;
+	__u64 start;    /* the wait's return */
+	__u64 runnable; /* ns without a processor although it wanted one */
+	struct sleep sleeps[SLEEPS];
+	__u64 other; /* ns asleep in further calls */
+};
+
+_Static_assert(sizeof(struct sched_event) == 96, "sched_event");
 _Static_assert(sizeof(struct deliver_event) == 40, "deliver_event");
 _Static_assert(sizeof(struct event_header) == 24, "header");
 _Static_assert(sizeof(struct call_event) == 96, "call_event");

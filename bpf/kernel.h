@@ -183,12 +183,18 @@ struct signal_struct {
 
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int __state;
 	unsigned int flags;
 	int exit_code;
 	int pid;
 	int tgid;
 	struct signal_struct *signal;
 	struct files_struct *files;
+};
+
+/* Before 5.14 (commit 2f064a59a11f). */
+struct task_struct___long {
+	long state;
 };
 
 struct net_device {
@@ -245,6 +251,16 @@ enum sk_rst_reason {
 #define MSG_PEEK 0x2
 #define O_NONBLOCK 04000
 #define EAGAIN 11
+
+/* include/linux/sched.h: what a signal or a debugger stops is in neither of the sleeping states. */
+#define TASK_STOPPED_OR_TRACED (0x4 | 0x8)
+
+static __always_inline __u32 task_state(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->__state))
+		return BPF_CORE_READ(task, __state);
+	return BPF_CORE_READ((struct task_struct___long *)task, state);
+}
 
 enum tcp_state {
 	TCP_ESTABLISHED = 1,

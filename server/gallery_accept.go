@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,9 +133,9 @@ func acceptAtTheLimit(s *stage) {
 				s.watch(ep, fd, event.In)
 				s.sayAccepted(peer)
 				s.send(fd, greeting)
-			case err == unix.EMFILE && s.faulty:
+			case errors.Is(err, unix.EMFILE) && s.faulty:
 				s.sleep(5 * time.Millisecond) // BUG fd-limit: the connection stays in the queue, and the listener ready
-			case err == unix.EMFILE:
+			case errors.Is(err, unix.EMFILE):
 				must("giving up the spare descriptor", unix.Close(spare))
 				if fd, ok := s.accept(); ok {
 					s.close(fd)

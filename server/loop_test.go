@@ -45,7 +45,11 @@ func fill(t *testing.T, fd, n int) {
 	if _, err := unix.Write(fd, make([]byte, n)); err != nil {
 		t.Fatal(err)
 	}
+	// Its descriptor may be another file's as soon as the test is over.
+	over := make(chan struct{})
+	t.Cleanup(func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR); <-over })
 	go func() {
+		defer close(over)
 		buf := make([]byte, 1<<16)
 		for {
 			if n, err := unix.Read(fd, buf); n <= 0 || err != nil {

@@ -49,6 +49,8 @@ func (d *decoder) decode(dst []event.Event, raw []byte) ([]event.Event, error) {
 		return append(dst, e), nil
 	case kind == event.KindDeliver:
 		return appendDeliveries(dst, e, (*epwatchDeliverEvent)(unsafe.Pointer(&d.raw)), d.raw[:len(raw)])
+	case kind == event.KindSched:
+		return appendTurn(dst, e, (*epwatchSchedEvent)(unsafe.Pointer(&d.raw))), nil
 	case kind == event.KindState, kind == event.KindSnapshot:
 		decodeSock(&e, (*epwatchSockEvent)(unsafe.Pointer(&d.raw)))
 	case kind == event.KindPacket:

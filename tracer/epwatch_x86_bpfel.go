@@ -138,6 +138,28 @@ type epwatchPortKey struct {
 	Port  uint32
 }
 
+type epwatchSchedEvent struct {
+	_ structs.HostLayout
+	H struct {
+		_    structs.HostLayout
+		Ts   uint64
+		Pid  uint32
+		Tid  uint32
+		Kind uint16
+		Cpu  uint16
+		Lost uint32
+	}
+	Start    uint64
+	Runnable uint64
+	Sleeps   [3]struct {
+		_      structs.HostLayout
+		Time   uint64
+		Number uint32
+		Times  uint32
+	}
+	Other uint64
+}
+
 type epwatchSockEvent struct {
 	_ structs.HostLayout
 	H struct {
@@ -165,6 +187,24 @@ type epwatchSockEvent struct {
 	Netns     uint32
 }
 
+type epwatchTurn struct {
+	_        structs.HostLayout
+	Since    uint64
+	Regs     uint64
+	Off      uint64
+	Woken    uint64
+	Runnable uint64
+	Other    uint64
+	Sleeps   [3]struct {
+		_      structs.HostLayout
+		Time   uint64
+		Number uint32
+		Times  uint32
+	}
+	Call uint32
+	Pad  uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -176,6 +216,7 @@ const (
 	epwatchMapPorts                           = "ports"
 	epwatchMapSocks                           = "socks"
 	epwatchMapTargets                         = "targets"
+	epwatchMapTurns                           = "turns"
 	epwatchProgFentryEpAutoremoveWakeFunction = "fentry_ep_autoremove_wake_function"
 	epwatchProgFentryEpPollCallback           = "fentry_ep_poll_callback"
 	epwatchProgFentryEventpollReleaseFile     = "fentry_eventpoll_release_file"
@@ -210,6 +251,8 @@ const (
 	epwatchProgTpSchedProcessExit             = "tp_sched_process_exit"
 	epwatchProgTpSchedProcessFork             = "tp_sched_process_fork"
 	epwatchProgTpSchedProcessFree             = "tp_sched_process_free"
+	epwatchProgTpSchedSwitch                  = "tp_sched_switch"
+	epwatchProgTpSchedWakeup                  = "tp_sched_wakeup"
 	epwatchProgTpSchedWaking                  = "tp_sched_waking"
 	epwatchProgTpSignalDeliver                = "tp_signal_deliver"
 	epwatchProgTpSkDataReady                  = "tp_sk_data_ready"
@@ -225,6 +268,7 @@ const (
 	epwatchVarEpPollCallbackAddr              = "ep_poll_callback_addr"
 	epwatchVarEventpollFops                   = "eventpoll_fops"
 	epwatchVarFollowChildren                  = "follow_children"
+	epwatchVarInTurn                          = "in_turn"
 	epwatchVarListedPid                       = "listed_pid"
 	epwatchVarNumberOfFds                     = "number_of_fds"
 	epwatchVarOnlyFds                         = "only_fds"
@@ -233,7 +277,9 @@ const (
 	epwatchVarReady                           = "ready"
 	epwatchVarRecvDeferred                    = "recv_deferred"
 	epwatchVarResetReasonArg                  = "reset_reason_arg"
+	epwatchVarSlowTurn                        = "slow_turn"
 	epwatchVarSocketFops                      = "socket_fops"
+	epwatchVarSwitchHasState                  = "switch_has_state"
 	epwatchVarTargetComm                      = "target_comm"
 	epwatchVarUnusedCallEvent                 = "unused_call_event"
 	epwatchVarUnusedCallId                    = "unused_call_id"
@@ -244,6 +290,7 @@ const (
 	epwatchVarUnusedListedFile                = "unused_listed_file"
 	epwatchVarUnusedPacketEvent               = "unused_packet_event"
 	epwatchVarUnusedResetReason               = "unused_reset_reason"
+	epwatchVarUnusedSchedEvent                = "unused_sched_event"
 	epwatchVarUnusedSockEvent                 = "unused_sock_event"
 	epwatchVarWakeBytes                       = "wake_bytes"
 	epwatchVarWantedKinds                     = "wanted_kinds"
@@ -325,6 +372,8 @@ type epwatchProgramSpecs struct {
 	TpSchedProcessExit             *ebpf.ProgramSpec `ebpf:"tp_sched_process_exit"`
 	TpSchedProcessFork             *ebpf.ProgramSpec `ebpf:"tp_sched_process_fork"`
 	TpSchedProcessFree             *ebpf.ProgramSpec `ebpf:"tp_sched_process_free"`
+	TpSchedSwitch                  *ebpf.ProgramSpec `ebpf:"tp_sched_switch"`
+	TpSchedWakeup                  *ebpf.ProgramSpec `ebpf:"tp_sched_wakeup"`
 	TpSchedWaking                  *ebpf.ProgramSpec `ebpf:"tp_sched_waking"`
 	TpSignalDeliver                *ebpf.ProgramSpec `ebpf:"tp_signal_deliver"`
 	TpSkDataReady                  *ebpf.ProgramSpec `ebpf:"tp_sk_data_ready"`
@@ -350,6 +399,7 @@ type epwatchMapSpecs struct {
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Socks     *ebpf.MapSpec `ebpf:"socks"`
 	Targets   *ebpf.MapSpec `ebpf:"targets"`
+	Turns     *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // epwatchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -359,6 +409,7 @@ type epwatchVariableSpecs struct {
 	EpPollCallbackAddr *ebpf.VariableSpec `ebpf:"ep_poll_callback_addr"`
 	EventpollFops      *ebpf.VariableSpec `ebpf:"eventpoll_fops"`
 	FollowChildren     *ebpf.VariableSpec `ebpf:"follow_children"`
+	InTurn             *ebpf.VariableSpec `ebpf:"in_turn"`
 	ListedPid          *ebpf.VariableSpec `ebpf:"listed_pid"`
 	NumberOfFds        *ebpf.VariableSpec `ebpf:"number_of_fds"`
 	OnlyFds            *ebpf.VariableSpec `ebpf:"only_fds"`
@@ -367,7 +418,9 @@ type epwatchVariableSpecs struct {
 	Ready              *ebpf.VariableSpec `ebpf:"ready"`
 	RecvDeferred       *ebpf.VariableSpec `ebpf:"recv_deferred"`
 	ResetReasonArg     *ebpf.VariableSpec `ebpf:"reset_reason_arg"`
+	SlowTurn           *ebpf.VariableSpec `ebpf:"slow_turn"`
 	SocketFops         *ebpf.VariableSpec `ebpf:"socket_fops"`
+	SwitchHasState     *ebpf.VariableSpec `ebpf:"switch_has_state"`
 	TargetComm         *ebpf.VariableSpec `ebpf:"target_comm"`
 	UnusedCallEvent    *ebpf.VariableSpec `ebpf:"unused_call_event"`
 	UnusedCallId       *ebpf.VariableSpec `ebpf:"unused_call_id"`
@@ -378,6 +431,7 @@ type epwatchVariableSpecs struct {
 	UnusedListedFile   *ebpf.VariableSpec `ebpf:"unused_listed_file"`
 	UnusedPacketEvent  *ebpf.VariableSpec `ebpf:"unused_packet_event"`
 	UnusedResetReason  *ebpf.VariableSpec `ebpf:"unused_reset_reason"`
+	UnusedSchedEvent   *ebpf.VariableSpec `ebpf:"unused_sched_event"`
 	UnusedSockEvent    *ebpf.VariableSpec `ebpf:"unused_sock_event"`
 	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
 	WantedKinds        *ebpf.VariableSpec `ebpf:"wanted_kinds"`
@@ -410,6 +464,7 @@ type epwatchMaps struct {
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Socks     *ebpf.Map `ebpf:"socks"`
 	Targets   *ebpf.Map `ebpf:"targets"`
+	Turns     *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *epwatchMaps) Close() error {
@@ -421,6 +476,7 @@ func (m *epwatchMaps) Close() error {
 		m.Ports,
 		m.Socks,
 		m.Targets,
+		m.Turns,
 	)
 }
 
@@ -431,6 +487,7 @@ type epwatchVariables struct {
 	EpPollCallbackAddr *ebpf.Variable `ebpf:"ep_poll_callback_addr"`
 	EventpollFops      *ebpf.Variable `ebpf:"eventpoll_fops"`
 	FollowChildren     *ebpf.Variable `ebpf:"follow_children"`
+	InTurn             *ebpf.Variable `ebpf:"in_turn"`
 	ListedPid          *ebpf.Variable `ebpf:"listed_pid"`
 	NumberOfFds        *ebpf.Variable `ebpf:"number_of_fds"`
 	OnlyFds            *ebpf.Variable `ebpf:"only_fds"`
@@ -439,7 +496,9 @@ type epwatchVariables struct {
 	Ready              *ebpf.Variable `ebpf:"ready"`
 	RecvDeferred       *ebpf.Variable `ebpf:"recv_deferred"`
 	ResetReasonArg     *ebpf.Variable `ebpf:"reset_reason_arg"`
+	SlowTurn           *ebpf.Variable `ebpf:"slow_turn"`
 	SocketFops         *ebpf.Variable `ebpf:"socket_fops"`
+	SwitchHasState     *ebpf.Variable `ebpf:"switch_has_state"`
 	TargetComm         *ebpf.Variable `ebpf:"target_comm"`
 	UnusedCallEvent    *ebpf.Variable `ebpf:"unused_call_event"`
 	UnusedCallId       *ebpf.Variable `ebpf:"unused_call_id"`
@@ -450,6 +509,7 @@ type epwatchVariables struct {
 	UnusedListedFile   *ebpf.Variable `ebpf:"unused_listed_file"`
 	UnusedPacketEvent  *ebpf.Variable `ebpf:"unused_packet_event"`
 	UnusedResetReason  *ebpf.Variable `ebpf:"unused_reset_reason"`
+	UnusedSchedEvent   *ebpf.Variable `ebpf:"unused_sched_event"`
 	UnusedSockEvent    *ebpf.Variable `ebpf:"unused_sock_event"`
 	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
 	WantedKinds        *ebpf.Variable `ebpf:"wanted_kinds"`
@@ -493,6 +553,8 @@ type epwatchPrograms struct {
 	TpSchedProcessExit             *ebpf.Program `ebpf:"tp_sched_process_exit"`
 	TpSchedProcessFork             *ebpf.Program `ebpf:"tp_sched_process_fork"`
 	TpSchedProcessFree             *ebpf.Program `ebpf:"tp_sched_process_free"`
+	TpSchedSwitch                  *ebpf.Program `ebpf:"tp_sched_switch"`
+	TpSchedWakeup                  *ebpf.Program `ebpf:"tp_sched_wakeup"`
 	TpSchedWaking                  *ebpf.Program `ebpf:"tp_sched_waking"`
 	TpSignalDeliver                *ebpf.Program `ebpf:"tp_signal_deliver"`
 	TpSkDataReady                  *ebpf.Program `ebpf:"tp_sk_data_ready"`
@@ -543,6 +605,8 @@ func (p *epwatchPrograms) Close() error {
 		p.TpSchedProcessExit,
 		p.TpSchedProcessFork,
 		p.TpSchedProcessFree,
+		p.TpSchedSwitch,
+		p.TpSchedWakeup,
 		p.TpSchedWaking,
 		p.TpSignalDeliver,
 		p.TpSkDataReady,

@@ -54,6 +54,8 @@ type hook struct {
 	everywhere bool
 	// packets: only wanted with Options.Packets.
 	packets bool
+	// turns: only wanted with Options.SlowTurn.
+	turns bool
 }
 
 func fentry(target string) program {
@@ -129,6 +131,10 @@ func hookTable() []hook {
 			{family: Tracepoint, programs: []program{
 				tp("sched_process_fork"), tp("sched_process_exec"), tp("sched_process_exit"), tp("sched_process_free"), tp("signal_deliver"),
 			}},
+		}},
+		{event: "sched", turns: true, everywhere: true, ways: []way{
+			{family: Tracepoint, programs: []program{tp("sched_switch"), tp("sched_wakeup")},
+				misses: "the turn that a thread is in when the observation begins"},
 		}},
 		{event: "packet", packets: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("net_dev_queue"), tp("netif_receive_skb")}, misses: "TCP behind IPv6 extension headers"},

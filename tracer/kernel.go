@@ -248,6 +248,21 @@ func (k *kernel) resetReasonArgument() uint32 {
 	return 0
 }
 
+// switchHasState reports whether sched_switch passes the state of who leaves, behind preempt, prev and next (since 5.18).
+func (k *kernel) switchHasState() bool {
+	var typedef *btf.Typedef
+	if k.types.TypeByName("btf_trace_sched_switch", &typedef) != nil {
+		return false
+	}
+	pointer, ok := typedef.Type.(*btf.Pointer)
+	if !ok {
+		return false
+	}
+	proto, ok := pointer.Target.(*btf.FuncProto)
+	// The first parameter of the type is the tracepoint's own.
+	return ok && len(proto.Params) == 5
+}
+
 func firstLine(err error) string {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	return text

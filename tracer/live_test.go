@@ -208,7 +208,7 @@ func TestEveryProgramFires(t *testing.T) {
 	defer stats.Close()
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
-			events, lines, tr := observe(t, "tour", Options{Backend: family, Packets: true})
+			events, lines, tr := observe(t, "tour", Options{Backend: family, Packets: true, SlowTurn: tourTurn})
 			observations["tour by "+string(family)] = observation{events, lines, tr.Stats().Lost}
 			kinds := make(map[event.Kind]int)
 			for _, e := range events {
@@ -250,6 +250,7 @@ func kindsOf(hook string) []event.Kind {
 		"wakeup": {event.KindWakeup}, "woken": {event.KindWoken}, "recv": {event.KindRecv}, "reset": {event.KindReset},
 		"state": {event.KindState, event.KindSnapshot}, "queued": {event.KindQueued}, "release": {event.KindRelease},
 		"process": {event.KindFork, event.KindExit, event.KindSignal}, "packet": {event.KindPacket},
+		"sched": {event.KindSched},
 	}[hook]
 }
 

@@ -121,7 +121,8 @@ func TestDropPlacesAgree(t *testing.T) {
 	values := enumValues(t, "drop_place")
 	want := map[string]uint64{
 		"DROP_UNREPORTED": dropUnreported, "DROP_RECORDS": dropRecords, "DROP_CALLS": dropCalls, "DROP_SOCKS": dropSocks,
-		"DROP_INSTANCES": dropInstances, "DROP_DELIVERIES": dropDeliveries, "DROP_READS": dropReads, "DROP_PLACES": dropPlaces,
+		"DROP_INSTANCES": dropInstances, "DROP_DELIVERIES": dropDeliveries, "DROP_READS": dropReads,
+		"DROP_TURNS": dropTurns, "DROP_PLACES": dropPlaces,
 	}
 	if fmt.Sprint(values) != fmt.Sprint(want) {
 		t.Errorf("enum drop_place is %v, stats.go has %v", values, want)

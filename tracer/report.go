@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/features"
@@ -127,7 +128,7 @@ func (k *kernel) tryAll(refused map[string]string) error {
 				continue
 			}
 			for _, p := range k.allowed(append(append([]program{}, w.programs...), w.extra...), nil) {
-				if err := k.try(spec, w, p); err != nil {
+				if err := k.try(spec, h, w, p); err != nil {
 					refused[p.name] = firstLine(err)
 				}
 			}
@@ -137,8 +138,8 @@ func (k *kernel) tryAll(refused map[string]string) error {
 }
 
 // try loads and attaches one program and removes it. The ready flag stays 0, so it does nothing meanwhile.
-func (k *kernel) try(spec *ebpf.CollectionSpec, w way, p program) error {
-	only, err := k.configure(spec, Options{Buffer: os.Getpagesize()}, []choice{{way: w}}, []program{p})
+func (k *kernel) try(spec *ebpf.CollectionSpec, h hook, w way, p program) error {
+	only, err := k.configure(spec, Options{Buffer: os.Getpagesize(), SlowTurn: time.Second}, []choice{{hook: h, way: w}}, []program{p})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ const (
 	dropInstances
 	dropDeliveries
 	dropReads
+	dropTurns
 	dropPlaces
 )
 
@@ -22,6 +23,7 @@ func dropNames() [dropPlaces]string {
 		dropInstances:  "epoll instances that found no place in the table",
 		dropDeliveries: "deliveries past the longest list that is read",
 		dropReads:      "arguments that could not be read from user memory",
+		dropTurns:      "threads whose turns found no place in the table",
 	}
 }
 

@@ -39,6 +39,9 @@ type Options struct {
 	Port uint16
 	// FDs narrows to these descriptors, MaxFDs at most; nil takes all.
 	FDs []int32
+	// SlowTurn has threads followed from the return of a wait to the next wait, and tells what became of the time when that
+	// took as long; 0 follows none.
+	SlowTurn time.Duration
 }
 
 // MaxFDs is how many descriptors Options.FDs holds at most (bpf/emit.h, only_fds).
@@ -66,8 +69,10 @@ type Tracer struct {
 	// found is what the snapshot saw and Read has yet to hand out.
 	found     []event.Event
 	instances instances
-	stopped   atomic.Bool
-	drained   bool
+	// asked are the threads that Look was called for.
+	asked   []thread
+	stopped atomic.Bool
+	drained bool
 }
 
 // Open chooses hooks, loads and attaches them, and then lets all begin at the same moment. The caller owns the
@@ -181,10 +186,17 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 	}
 	size := bufferSize(o.Buffer)
 	only.Maps[epwatchMapEvents].MaxEntries = size
+	if wayOf(chosen, "sched") == nil {
+		// Without the scheduler's word everything would seem to be computing.
+		o.SlowTurn = 0
+		only.Maps[epwatchMapTurns].MaxEntries = 1
+	}
 	constants := map[string]any{
 		epwatchVarFollowChildren: o.Follow,
 		epwatchVarResetReasonArg: k.resetReasonArgument(),
 		epwatchVarWakeBytes:      min(size/8, 64<<10),
+		epwatchVarSlowTurn:       uint64(o.SlowTurn),
+		epwatchVarSwitchHasState: k.switchHasState(),
 	}
 	if w := wayOf(chosen, "wakeup"); w != nil && w.walks {
 		constants[epwatchVarEpPollCallbackAddr] = k.symbols["ep_poll_callback"]
@@ -344,7 +356,7 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 				t.drained = true
 				return t.appendUnreported(dst), nil
 			}
-			return dst, nil
+			return t.answer(dst), nil
 		case errors.Is(err, ringbuf.ErrClosed):
 			return dst, io.EOF
 		case err != nil:
@@ -356,7 +368,7 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 		}
 		t.instances.observe(dst)
 		if t.record.Remaining == 0 && !stopped {
-			return dst, nil
+			return t.answer(dst), nil
 		}
 	}
 	return dst, nil

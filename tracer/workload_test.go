@@ -45,6 +45,8 @@ func runWorkload(name string) error {
 		return playTour()
 	case "details":
 		return playDetails()
+	case "turns":
+		return playTurns()
 	case "stuck":
 		return playStuck()
 	case "privileges":
@@ -143,6 +145,9 @@ func playTour() error {
 		return err
 	}
 	if err := playSplice(); err != nil {
+		return err
+	}
+	if err := playTurn(func() error { time.Sleep(tourTurn); return nil }); err != nil {
 		return err
 	}
 	if err := playWatchedPipe(); err != nil {

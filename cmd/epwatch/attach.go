@@ -69,7 +69,10 @@ const minThreshold = minTimeout / 2
 
 // tracerOptions is what of the flags the kernel's side has to know.
 func (f *narrowFlags) tracerOptions() tracer.Options {
-	return tracer.Options{Follow: f.follow, FDs: f.fds, Port: f.port, Kinds: recorded(f.kinds)}
+	return tracer.Options{
+		Follow: f.follow, FDs: f.fds, Port: f.port, Kinds: recorded(f.kinds),
+		SlowTurn: slowTurn(f.checks, f.kinds, f.thresholds.LoopStall),
+	}
 }
 
 // observe begins an observation of what the targets are.
@@ -180,7 +183,7 @@ func runAttach(pids []uint32, f *attachFlags) error {
 	if err != nil {
 		return doing(attaching, err)
 	}
-	if found := failsOnCount(f.failOn, c.Summary.Findings); found != "" {
+	if found := f.offence(c.Summary); found != "" {
 		return &statusError{exitFinding, fmt.Errorf("checking %s: found %s (--fail-on)", title, found)}
 	}
 	return nil
@@ -229,14 +232,4 @@ func numbersOf(pids []uint32) string {
 		words = append(words, fmt.Sprint(pid))
 	}
 	return strings.Join(words, " ")
-}
-
-// failsOnCount returns the first check that --fail-on names and that found something, empty when there is none.
-func failsOnCount(named []string, counts map[string]int) string {
-	for _, code := range checkCodes() {
-		if counts[code] > 0 && (slices.Contains(named, anyCheck) || slices.Contains(named, code)) {
-			return code
-		}
-	}
-	return ""
 }

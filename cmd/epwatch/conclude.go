@@ -15,6 +15,7 @@ func (e *experiment) conclude(end event.Time) *render.Conclusion {
 	c := &render.Conclusion{
 		Claims:   claimsOf(server.Evaluate(e.variant, facts), e.outcome.complete),
 		Findings: e.engine.Findings(),
+		Groups:   e.engine.Groups(),
 		Verdicts: e.verdicts(),
 		Tables:   e.outcome.tables,
 		Summary:  e.summary(end, e.ended()),

@@ -17,6 +17,10 @@ import (
 	"github.com/epwatch/epwatch/tracer"
 )
 
+func reported() []string {
+	return []string{"calls", "wakeup", "recv", "reset", "state", "release", "process", "sched"}
+}
+
 // reportOf makes a report where each event has the given answers, fentry first.
 func reportOf(answers map[string][3]tracer.Answer) *tracer.Report {
 	r := &tracer.Report{
@@ -31,7 +35,7 @@ func reportOf(answers map[string][3]tracer.Answer) *tracer.Report {
 		},
 		Families: []tracer.FamilyRow{{Family: tracer.Kprobe, Fact: tracer.Fact{Answer: tracer.No, Detail: "kprobes are not compiled in", Remedy: "CONFIG_KPROBES"}}},
 	}
-	for _, event := range []string{"calls", "wakeup", "recv", "reset", "state", "release", "process"} {
+	for _, event := range reported() {
 		for i, f := range tracer.Families() {
 			row := tracer.Row{Event: event, Family: f, Required: event == "calls" || event == "wakeup", Fact: tracer.Fact{Answer: answers[event][i]}}
 			switch {
@@ -54,7 +58,7 @@ func reportOf(answers map[string][3]tracer.Answer) *tracer.Report {
 
 func everywhere(a, b, c tracer.Answer) map[string][3]tracer.Answer {
 	m := map[string][3]tracer.Answer{}
-	for _, e := range []string{"calls", "wakeup", "recv", "reset", "state", "release", "process"} {
+	for _, e := range reported() {
 		m[e] = [3]tracer.Answer{a, b, c}
 	}
 	return m
@@ -73,10 +77,12 @@ func answersOf(r *tracer.Report) map[string]string {
 
 func TestAvailability(t *testing.T) {
 	same := func(words string) map[string]string {
-		return map[string]string{"et-unread": words, "oneshot-disarmed": words, "close-wait": words, "reset-on-close": words}
+		return map[string]string{"et-unread": words, "oneshot-disarmed": words, "close-wait": words, "reset-on-close": words, "loop-stall": words}
 	}
 	noRelease := everywhere(tracer.No, tracer.Yes, tracer.Yes)
 	noRelease["release"] = [3]tracer.Answer{tracer.No, tracer.No, tracer.No}
+	withoutRelease := same("in part: no release")
+	withoutRelease["loop-stall"] = "in full"
 	noReset := everywhere(tracer.Yes, tracer.No, tracer.No)
 	noReset["reset"] = [3]tracer.Answer{tracer.No, tracer.No, tracer.No}
 	doubtful := everywhere(tracer.Yes, tracer.No, tracer.No)
@@ -94,12 +100,13 @@ func TestAvailability(t *testing.T) {
 	}{
 		{"fentry", everywhere(tracer.Yes, tracer.No, tracer.No), same("in full")},
 		{"tracepoints only", everywhere(tracer.No, tracer.No, tracer.Yes), tracepoints},
-		{"no release", noRelease, same("in part: no release")},
+		{"no release", noRelease, withoutRelease},
 		{"no reset", noReset, withoutReset},
 		{"unsure about reset", doubtful, unsureReset},
 		{"nothing", everywhere(tracer.No, tracer.No, tracer.No), map[string]string{
 			"et-unread": "not at all: no calls, wakeup, recv", "oneshot-disarmed": "not at all: no calls, wakeup, recv",
 			"close-wait": "not at all: no calls, state", "reset-on-close": "not at all: no calls, reset, process",
+			"loop-stall": "not at all: no calls, wakeup",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -165,7 +172,7 @@ func TestDoctorJSON(t *testing.T) {
 			t.Errorf("answer %q", v.Answer)
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"doctor": 1, "fact": 5, "privilege": 3, "hook": 21, "check": len(diagnose.Checks())}, count); diff != "" {
+	if diff := cmp.Diff(map[string]int{"doctor": 1, "fact": 5, "privilege": 3, "hook": 24, "check": len(diagnose.Checks())}, count); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if strings.Contains(out.String(), "null") {

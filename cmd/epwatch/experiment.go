@@ -72,7 +72,7 @@ func (e *experiment) run(ctx context.Context) (*render.Conclusion, error) {
 		return nil, err
 	}
 	c := e.conclude(e.finish())
-	e.print.Conclude(c)
+	e.out.conclude(e.meta, c)
 	return c, e.outcome.failed
 }
 

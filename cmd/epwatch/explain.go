@@ -69,44 +69,16 @@ func listChecks(out io.Writer) error {
 }
 
 func explain(out io.Writer, c *diagnose.Check) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", c.Code, c.Title)
-	for _, part := range []struct{ title, text string }{
-		{"What is seen", c.Doc.Symptom},
-		{"What happens", c.Doc.Mechanism},
-		{"What proves it", c.Doc.Proof},
-		{"What it cannot see", c.Doc.Blind},
-		{"Repair", c.Doc.Repair},
-	} {
-		section(&b, part.title, part.text)
-	}
-	if len(c.Doc.DependsOn) > 0 {
-		section(&b, "Often follows from", strings.Join(c.Doc.DependsOn, ", "))
-	}
+	text := render.Explanation(c)
 	if n, ok := needs()[c.Code]; ok {
-		words := strings.Join(n.required, ", ")
+		words := "Needs hooks for " + strings.Join(n.required, ", ")
 		if len(n.helpful) > 0 {
 			words += "; says more with " + strings.Join(n.helpful, ", ")
 		}
-		section(&b, "Needs", words)
+		text = append(text, "\n"+strings.Join(render.Wrap(words+" (epwatch doctor).", render.Columns), "\n")+"\n"...)
 	}
-	if len(c.Doc.References) > 0 {
-		section(&b, "References", strings.Join(c.Doc.References, "; "))
-	}
-	_, err := io.WriteString(out, b.String())
+	_, err := out.Write(text)
 	return err
-}
-
-func section(b *strings.Builder, title, text string) {
-	if text == "" {
-		return
-	}
-	fmt.Fprintf(b, "\n%s\n", title)
-	for paragraph := range strings.SplitSeq(text, "\n") {
-		for _, line := range render.Wrap(strings.TrimSpace(paragraph), render.Columns-2) {
-			fmt.Fprintf(b, "  %s\n", line)
-		}
-	}
 }
 
 func explainJSON(out io.Writer, args []string) error {
@@ -126,19 +98,35 @@ func explainJSON(out io.Writer, args []string) error {
 			Proof      string   `json:"proof"`
 			Blind      string   `json:"blind"`
 			Repair     string   `json:"repair"`
+			RepairC    string   `json:"repair_c,omitempty"`
+			Runtimes   []advice `json:"runtimes"`
 			References []string `json:"references"`
 			DependsOn  []string `json:"depends_on"`
 			Required   []string `json:"required"`
 			Helpful    []string `json:"helpful"`
 		}{
 			"check", c.Code, c.Title, c.Doc.Symptom, c.Doc.Mechanism, c.Doc.Proof, c.Doc.Blind, c.Doc.Repair,
-			list(c.Doc.References), list(c.Doc.DependsOn), list(n.required), list(n.helpful),
+			strings.Trim(c.Doc.RepairC, "\n"), advices(c.Doc.Runtimes), list(c.Doc.References), list(c.Doc.DependsOn), list(n.required), list(n.helpful),
 		}
 		if err := enc.Encode(line); err != nil {
 			return fmt.Errorf("explaining %s: %w", c.Code, err)
 		}
 	}
 	return nil
+}
+
+// advice is what users of a runtime have to know.
+type advice struct {
+	Runtime string `json:"runtime"`
+	Words   string `json:"words"`
+}
+
+func advices(all []diagnose.Advice) []advice {
+	out := []advice{}
+	for _, a := range all {
+		out = append(out, advice(a))
+	}
+	return out
 }
 
 // list makes an empty list of a missing one, so that readers of JSON never find null.

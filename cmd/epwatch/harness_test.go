@@ -168,9 +168,16 @@ type line struct {
 	}
 	Unknown    []any
 	Departures []string
-	Ended      string
-	Moment     string
-	Sockets    []struct {
+	Accepted   any
+	Stale      []string
+	Groups     []struct {
+		Check string
+		Count int
+		Worst []int
+	}
+	Ended   string
+	Moment  string
+	Sockets []struct {
 		State     string
 		RecvQueue uint32 `json:"recv_queue"`
 		Unread    uint32

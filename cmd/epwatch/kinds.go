@@ -73,6 +73,7 @@ func kindsOf() map[string][]event.Kind {
 		"state":   {event.KindState},
 		"reset":   {event.KindReset},
 		"process": {event.KindExit, event.KindSignal},
+		"sched":   {event.KindSched},
 	}
 }
 

@@ -3,8 +3,10 @@ package main
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/epwatch/epwatch/internal/diagnose"
+	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/tracer"
 )
 
@@ -30,7 +32,17 @@ func needs() map[string]need {
 		"busy-loop":           {required: []string{"calls", "wakeup"}, helpful: []string{"woken", "recv", "state"}},
 		"thundering-herd":     {required: []string{"calls", "wakeup", "woken"}},
 		"spurious-wakeup":     {required: []string{"calls"}, helpful: []string{"wakeup"}},
+		"loop-stall":          {required: []string{"calls", "wakeup"}, helpful: []string{"sched", "recv", "state"}},
 	}
+}
+
+// slowTurn is what the tracer has to know for loop-stall, 0 where that does not run or the kinds that are recorded leave the
+// scheduler's word out.
+func slowTurn(only []string, kinds []event.Kind, threshold time.Duration) time.Duration {
+	if len(only) > 0 && !slices.Contains(only, "loop-stall") || len(kinds) > 0 && !slices.Contains(kinds, event.KindSched) {
+		return 0
+	}
+	return threshold
 }
 
 // missingFor says, by check, which required events have no hook. have holds those that have one.

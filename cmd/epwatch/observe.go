@@ -20,6 +20,7 @@ import (
 // observeFlags are what every observation has: trace, attach and run.
 type observeFlags struct {
 	outputFlags
+	reportFlags
 	backend  choice
 	checks   []string
 	failOn   []string
@@ -31,6 +32,7 @@ type observeFlags struct {
 
 func (f *observeFlags) add(cmd *cobra.Command, packetsHelp, durationHelp string) {
 	f.outputFlags.add(cmd)
+	f.reportFlags.add(cmd)
 	var families []string
 	for _, fam := range tracer.Families() {
 		families = append(families, string(fam))
@@ -52,7 +54,22 @@ func (f *observeFlags) check() error {
 	if f.duration < 0 {
 		return usagef("invalid duration %v", f.duration)
 	}
-	return nil
+	return f.reportFlags.check()
+}
+
+// open opens everything that is written to.
+func (f *observeFlags) open() (*output, error) {
+	r, err := f.reportFlags.open()
+	if err != nil {
+		return nil, err
+	}
+	out, err := f.outputFlags.open()
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	out.reporting = r
+	return out, nil
 }
 
 // attach opens the tracer, takes in whom latecomers names then (it may be nil), says so in the ready file, and gives up the
@@ -106,6 +123,7 @@ var (
 // source is what an observation needs of a tracer.
 type source interface {
 	Read(dst []event.Event) ([]event.Event, error)
+	Look(pid, tid uint32)
 	Stop()
 	Stats() tracer.Stats
 }
@@ -149,8 +167,10 @@ func newObservation(tr source, out *output, opt observeOptions) *observation {
 	o.timeline = timeline.New(timeline.Options{Observe: o.observe, PIDs: pids, Follow: opt.follow})
 	o.engine = diagnose.New(o.timeline, diagnose.Options{
 		Thresholds: opt.thresholds, Only: opt.only, Missing: o.meta.Missing, Comm: opt.comm,
-		Kind:   kindOf,
-		Report: func(f *diagnose.Finding) { o.print.Finding(o.timeline.Now(), f) },
+		Kind:     kindOf,
+		Look:     func(pid, tid uint32) { o.tracer.Look(pid, tid) },
+		Baseline: out.known(),
+		Report:   func(f *diagnose.Finding) { o.print.Finding(o.timeline.Now(), f) },
 	})
 	return o
 }
@@ -201,6 +221,7 @@ func (o *observation) pump(cancel context.CancelCauseFunc) error {
 		if now >= o.attached {
 			o.timeline.Advance(now)
 			o.engine.Tick(o.timeline.Now())
+			o.print.Tick(o.timeline.Now())
 		}
 		if len(batch) > 0 && asked.Sub(flushed) < flushAfter {
 			continue
@@ -242,7 +263,9 @@ func (o *observation) run(ctx context.Context) (*render.Conclusion, error) {
 	if why := context.Cause(ctx); why != nil {
 		ended = why.Error()
 	}
-	c := &render.Conclusion{Findings: o.engine.Findings(), Verdicts: o.verdicts(), Summary: o.summary(end, ended)}
-	o.print.Conclude(c)
+	c := &render.Conclusion{
+		Findings: o.engine.Findings(), Groups: o.engine.Groups(), Verdicts: o.verdicts(), Summary: o.summary(end, ended),
+	}
+	o.out.conclude(o.meta, c)
 	return c, nil
 }

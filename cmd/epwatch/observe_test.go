@@ -113,6 +113,7 @@ func (b *batches) Read(dst []event.Event) ([]event.Event, error) {
 	return dst, nil
 }
 
+func (*batches) Look(_, _ uint32)    {}
 func (*batches) Stop()               {}
 func (*batches) Stats() tracer.Stats { return tracer.Stats{} }
 

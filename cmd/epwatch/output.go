@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/render"
 )
 
@@ -35,6 +36,9 @@ type output struct {
 	spool   *spool // between the two
 	to      *os.File
 	file    *os.File // to be closed; nil for a standard stream
+
+	reporting *reporting // nil where there is none
+	broken    error      // what became of that
 }
 
 func (f *outputFlags) open() (*output, error) {
@@ -63,6 +67,22 @@ func wantsColor(to *os.File) bool {
 	}
 	_, err := unix.IoctlGetTermios(int(to.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// known is what the baseline accepts, nil without one.
+func (o *output) known() *diagnose.Baseline {
+	if o.reporting == nil {
+		return nil
+	}
+	return o.reporting.known
+}
+
+// conclude shows what came of an observation, here and in its reports.
+func (o *output) conclude(m *render.Meta, c *render.Conclusion) {
+	o.printer.Conclude(c)
+	if o.reporting != nil {
+		o.broken = o.reporting.write(m, c)
+	}
 }
 
 // flush sends what is held back on its way. It also notices a reader that went away while there is nothing to write, because a quiet
@@ -103,6 +123,8 @@ func (o *output) finish() error {
 		o.file = nil
 	}
 	switch {
+	case o.broken != nil:
+		return o.broken
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.EPIPE):
@@ -113,6 +135,7 @@ func (o *output) finish() error {
 }
 
 func (o *output) close() {
+	o.reporting.close()
 	if o.file != nil {
 		_ = o.file.Close()
 	}

@@ -32,6 +32,7 @@ Exit status: 3 a finding named by --fail-on was made; 1 the program could not be
 program's own, and 128 and the signal's number when a signal ended it.`),
 		Example: `  sudo epwatch run -- ./server --port 8080
   sudo epwatch run --quiet --fail-on any -- make integration-test
+  sudo epwatch run --fail-on any --baseline known.json --report junit=epwatch.xml -- ./server-tests
   sudo epwatch run --follow --format json --output out.jsonl -- nginx -g 'daemon off;'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -166,7 +167,7 @@ func (r *commandRun) judge(c *render.Conclusion, broken error) error {
 	if silent := (*statusError)(nil); broken != nil && !errors.As(broken, &silent) {
 		return broken
 	}
-	if found := failsOnCount(r.flags.failOn, c.Summary.Findings); found != "" {
+	if found := r.flags.offence(c.Summary); found != "" {
 		return &statusError{exitFinding, fmt.Errorf("checking %s: found %s (--fail-on)", r.command.words[0], found)}
 	}
 	if status := statusOf(r.status); status != 0 {

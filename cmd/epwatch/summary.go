@@ -18,7 +18,8 @@ func (o *observation) summary(end event.Time, ended string) render.Summary {
 		Duration: end.Sub(o.meta.Start), Events: stats.Events, LowerBound: !cost.MissedKnown, Missed: cost.Missed,
 		Reads: stats.Reads, Receives: stats.Receives, Matched: stats.Matched, Findings: o.engine.Counts(), Ended: ended,
 		Unhooked: stats.Unmatched[timeline.ClassNotHooked],
-		Cost:     render.Cost{CPU: processorTime() - o.cpu, BPF: cost.RunTime, BPFRuns: cost.Runs},
+		Accepted: o.engine.Accepted(), Stale: o.engine.Stale(),
+		Cost: render.Cost{CPU: processorTime() - o.cpu, BPF: cost.RunTime, BPFRuns: cost.Runs},
 	}
 	for _, n := range cost.Lost {
 		s.Lost += n

@@ -82,7 +82,9 @@ func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
 		return running(err)
 	}
 	defer kid.end(syscall.SIGKILL)
-	tr, err := f.attach(tracer.Options{PIDs: []uint32{kid.pid()}}, nil)
+	tr, err := f.attach(tracer.Options{
+		PIDs: []uint32{kid.pid()}, SlowTurn: slowTurn(f.checks, nil, thresholds(f.clientTimeout(v)).LoopStall),
+	}, nil)
 	if err != nil {
 		return running(err)
 	}
@@ -100,8 +102,8 @@ func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
 
 // judge turns what came of a run into the exit status.
 func judge(v server.Variant, f *traceFlags, c *render.Conclusion, complete bool) error {
-	if found := failsOn(f.failOn, c.Findings); found != nil {
-		return &statusError{exitFinding, fmt.Errorf("checking %s: found %s (--fail-on)", v.Name, found.Check)}
+	if found := f.offence(c.Summary); found != "" {
+		return &statusError{exitFinding, fmt.Errorf("checking %s: found %s (--fail-on)", v.Name, found)}
 	}
 	if !complete {
 		return nil

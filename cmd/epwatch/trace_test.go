@@ -246,7 +246,8 @@ func TestTraceText(t *testing.T) {
 	}
 	for _, want := range []string{
 		"20 bytes unread", "epoll_wait → 1", "16 bytes  4 bytes left", "[+] data: 0123456789012345", "RST sent, 8 bytes never read",
-		"✓ closing with unread data sent a reset", "2 matched, 0 unmatched, 0 lost", "et-unread (rescued)", "et-unread (lost)",
+		"✓ closing with unread data sent a reset", "2 matched, 0 unmatched, 0 lost", "et-unread: 2 times on 1 connection",
+		"1 lost, 1 rescued", "  kernel  wakeup ", "repair: read until EAGAIN",
 		"reset-on-close", "4 unread", "nothing lost",
 	} {
 		if !strings.Contains(got.stdout, want) {

@@ -102,12 +102,15 @@ func unmatchedTotal(us []render.Unmatched) uint64 {
 	return n
 }
 
-// failsOn returns the first finding that --fail-on names, nil when there is none.
-func failsOn(named []string, found []*diagnose.Finding) *diagnose.Finding {
-	for _, f := range found {
-		if f.Severity != diagnose.SeverityInfo && (slices.Contains(named, anyCheck) || slices.Contains(named, f.Check)) {
-			return f
+// offence returns the first check that --fail-on names and that found what nothing accepts, empty when there is none.
+func (f *observeFlags) offence(s render.Summary) string {
+	if f.write {
+		return "" // all of it is accepted from now on
+	}
+	for _, code := range checkCodes() {
+		if s.Findings[code] > s.Accepted[code] && (slices.Contains(f.failOn, anyCheck) || slices.Contains(f.failOn, code)) {
+			return code
 		}
 	}
-	return nil
+	return ""
 }

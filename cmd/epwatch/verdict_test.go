@@ -92,23 +92,26 @@ func TestShortfall(t *testing.T) {
 	}
 }
 
-func TestFailsOn(t *testing.T) {
-	info := found("et-unread", "self-resumed", 4)
-	info.Severity = diagnose.SeverityInfo
-	reset := found("reset-on-close", "lost", 8)
+func TestOffence(t *testing.T) {
+	reset := map[string]int{"reset-on-close": 2}
 	for _, c := range []struct {
-		named []string
-		found []*diagnose.Finding
-		want  *diagnose.Finding
+		named           []string
+		found, accepted map[string]int
+		written         bool
+		want            string
 	}{
-		{nil, []*diagnose.Finding{reset}, nil},
-		{[]string{"et-unread"}, []*diagnose.Finding{reset}, nil},
-		{[]string{"et-unread", "reset-on-close"}, []*diagnose.Finding{info, reset}, reset},
-		{[]string{anyCheck}, []*diagnose.Finding{info, reset}, reset},
-		{[]string{anyCheck}, []*diagnose.Finding{info}, nil},
+		{nil, reset, nil, false, ""},
+		{[]string{"et-unread"}, reset, nil, false, ""},
+		{[]string{"et-unread", "reset-on-close"}, reset, nil, false, "reset-on-close"},
+		{[]string{anyCheck}, reset, nil, false, "reset-on-close"},
+		{[]string{anyCheck}, nil, nil, false, ""},
+		{[]string{anyCheck}, reset, map[string]int{"reset-on-close": 1}, false, "reset-on-close"},
+		{[]string{anyCheck}, reset, map[string]int{"reset-on-close": 2}, false, ""},
+		{[]string{anyCheck}, reset, nil, true, ""},
 	} {
-		if got := failsOn(c.named, c.found); got != c.want {
-			t.Errorf("failsOn(%v) = %v", c.named, got)
+		f := observeFlags{failOn: c.named, reportFlags: reportFlags{write: c.written}}
+		if got := f.offence(render.Summary{Findings: c.found, Accepted: c.accepted}); got != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
 }

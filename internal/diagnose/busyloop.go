@@ -36,6 +36,7 @@ func busyLoop() Check {
 				"epoll(7), Level-triggered and edge-triggered", "epoll_ctl(2), EPOLLERR and EPOLLHUP",
 				"fs/eventpoll.c: ep_send_events, ep_item_poll", "net/ipv4/tcp.c: tcp_poll",
 			},
+			DependsOn: []string{"accept-error", "ghost-event"},
 		},
 		New: func(c *Context) Rule {
 			return &busyRule{c: c, open: make(map[*timeline.Interest]*spin), threshold: c.Thresholds.BusyLoop}
@@ -256,8 +257,7 @@ func (r *busyRule) found(s *spin, ev *event.Event) {
 // says tells a spin that lasts.
 func (r *busyRule) says(s *spin) string {
 	f := s.finding
-	words := fmt.Sprintf("%s: %s; up to %d waits a second return with it at once (%s) and take %.0f %% of thread %d's time, for %s now",
-		f.who(), s.why.text, s.most, s.why.bits, 100*s.share, s.tid, span(s.last.Sub(s.since)))
+	words := fmt.Sprintf("%s: %s, so %d waits a second return at once (%s): %.0f %% of thread %d's time, for %s now", f.who(), s.why.text, s.most, s.why.bits, 100*s.share, s.tid, span(s.last.Sub(s.since)))
 	if s.polling {
 		words += "; they have a zero time-out, so the loop may spin on purpose"
 	}
@@ -285,7 +285,7 @@ func (r *busyRule) stopped(s *spin) {
 			f.Outcome = OutcomeOngoing
 		}
 	}
-	f.Message = fmt.Sprintf("%s: %s; for %s up to %d waits a second returned with it at once (%s) and took %.0f %% of thread %d's time, %s",
-		f.who(), s.why.text, span(f.End.Sub(f.Start)), s.most, s.why.bits, 100*s.share, s.tid, how)
+	f.Message = fmt.Sprintf("%s: %s, so for %s %d waits a second returned at once (%s): %.0f %% of thread %d's time, %s", f.who(),
+		s.why.text, span(f.End.Sub(f.Start)), s.most, s.why.bits, 100*s.share, s.tid, how)
 	r.c.change(f)
 }

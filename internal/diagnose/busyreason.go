@@ -42,14 +42,17 @@ func (r *busyRule) common(s *spin) (reason, bool) {
 	case bits&event.Err != 0 && f.Type == timeline.FileOther:
 		w.fix, w.text = fixPipe, "the other end is closed, and it is kept"
 	case bits&event.Err != 0:
-		w.fix, w.text = fixError, "nothing fetches its error, or what stands in its error queue"
+		w.fix, w.text = fixError, "nothing fetches its error"
+		if bits&event.Hup == 0 {
+			w.text += ", or what stands in its error queue"
+		}
 	case bits&event.Hup != 0:
 		w.fix, w.text = fixHangup, "it has hung up and is kept on the list"
-		if i.Mask&^event.Private&^(event.Err|event.Hup) == 0 {
-			w.text += " with an empty mask, which EPOLLHUP ignores"
-		}
 	default:
 		return w, false
+	}
+	if bits&(event.Err|event.Hup) != 0 && i.Mask&^event.Private&^(event.Err|event.Hup) == 0 {
+		w.text += " (an empty mask does not keep it away)"
 	}
 	return w, true
 }

@@ -22,15 +22,39 @@ func closeWait() Check {
 				"finding is taken back to info once it writes. A connection pool that keeps idle connections open is " +
 				"found, although it will close them when it uses them next. Since when a socket from before the observation " +
 				"is in that state is not known: one second without anything happening is enough there.",
-			Repair: "Close the socket when a read returns 0 or EPOLLRDHUP is delivered; watch idle connections too.",
+			Repair:   "Close the socket when a read returns 0 or EPOLLRDHUP is delivered; watch idle connections too.",
+			RepairC:  closeWaitC,
+			Runtimes: closeWaitRuntimes(),
 			References: []string{
-				"tcp(7)", "epoll_ctl(2), EPOLLRDHUP", "net/ipv4/tcp_input.c: tcp_fin",
+				"tcp(7)", "epoll_ctl(2), EPOLLRDHUP", "net/ipv4/tcp_input.c: tcp_fin", "RFC 9293, section 3.3.2",
 			},
 			DependsOn: []string{"oneshot-disarmed", "et-unread"},
 		},
 		New: func(c *Context) Rule {
 			return &closeWaitRule{c: c, s: newSuspicions[*timeline.File](), threshold: c.Thresholds.CloseWait}
 		},
+	}
+}
+
+const closeWaitC = `
+ssize_t n = read(fd, buf, sizeof buf);
+if (n == 0) {                   /* the peer's FIN */
+	finish_output(conn);    /* what of the answer has still to go */
+	epoll_ctl(epfd, EPOLL_CTL_DEL, fd, NULL);
+	close(fd);
+}
+`
+
+func closeWaitRuntimes() []Advice {
+	return []Advice{
+		{"libuv", "the read callback gets UV_EOF: call uv_close then, after uv_shutdown where an answer is still to go. A stream " +
+			"on which reading was stopped is not told."},
+		{"netty", "closes the channel by itself, unless ALLOW_HALF_CLOSURE is set: then ChannelInputShutdownEvent is the word, and " +
+			"close() is the handler's to call."},
+		{"tokio", "read returns Ok(0): drop the stream, of a split one both halves. A task that awaits something else keeps it."},
+		{"Go", "Read returns io.EOF: call Close. Of net/http, an answer whose Body is not closed keeps its connection."},
+		{"asyncio", "reader.read() returns b'': call writer.close(). A protocol whose eof_received returns true keeps the transport " +
+			"half open, and has to close it."},
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	OutcomeRescued     Outcome = "rescued"      // only new input woke it
 	OutcomeLost        Outcome = "lost"         // closed with input unread
 	OutcomeSelfResumed Outcome = "self-resumed" // the program went on by itself: held back, not forgotten
+	OutcomeOver        Outcome = "over"         // it was as bad as it says, and has ended
 )
 
 // Result is what a check says about a whole observation.
@@ -49,8 +50,16 @@ type Doc struct {
 	Proof      string   // which events prove it
 	Blind      string   // what the check cannot see
 	Repair     string   // what to change
+	RepairC    string   // the same in a few lines of C
+	Runtimes   []Advice // what it means to users of a runtime that owns the loop, where it means something else to them
 	References []string // manual pages and kernel functions
 	DependsOn  []string // checks whose findings on the same file are the root of this one
+}
+
+// Advice is a repair in the words of one runtime or library.
+type Advice struct {
+	Runtime string // such as "libuv"
+	Words   string
 }
 
 // Check is one thing to look for. Code is a contract and never reused.
@@ -65,7 +74,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		etUnread(), oneshotDisarmed(), closeWait(), resetOnClose(), acceptBacklog(), acceptError(), ghostEvent(),
-		concurrentDelivery(), busyLoop(), thunderingHerd(), spuriousWakeup(),
+		concurrentDelivery(), busyLoop(), thunderingHerd(), spuriousWakeup(), loopStall(),
 	}
 }
 
@@ -98,14 +107,27 @@ type Finding struct {
 	Unread      uint32     // bytes, without the FIN
 	Message     string
 	Evidence    []uint64 // sequence numbers of the events that prove it
-	Fix         string
-	Root        string // code of the finding on the same file that explains this one
+	// Proof is those events, as far as they could be kept, and where they are few what happened to the file around them. They have
+	// no addresses of the kernel's, and of numbers of objects only File.
+	Proof []event.Event
+	Fix   string
+	Root  string // code of the finding on the same file that explains this one
 	// Snapshot: it rests on what was there when the observation began and on nothing having happened since. How it
 	// came about was not seen, and Start is only when it was first looked at.
 	Snapshot bool
 
-	made event.Time // when it was reported first
-	fact bool       // the kernel's own word: no loss elsewhere can make it wrong
+	// Fingerprint is the same for the same fault in every run; Group is the findings of the process that share it.
+	Fingerprint string
+	Group       *Group
+	// Accepted is why the baseline accepts the fault, empty when it does not.
+	Accepted string
+
+	made    event.Time     // when it was reported first
+	fact    bool           // the kernel's own word: no loss elsewhere can make it wrong
+	file    *timeline.File // what it is about, until it is over
+	mode    string         // how that is watched
+	again   bool           // the same was found on the same file before
+	counted counted
 }
 
 // Options configure an Engine.
@@ -117,14 +139,20 @@ type Options struct {
 	Report func(*Finding)
 	// Missing gives, by check, why this observation cannot show what the check needs.
 	Missing map[string]string
+	// Look asks what a thread is doing. Whoever knows answers with events of kind sched, at the time of the answer; nobody
+	// has to. May be nil.
+	Look func(pid, tid uint32)
 	// Comm names a process. May be nil.
 	Comm func(pid uint32) string
 	// Kind says what sort of file a descriptor that is no socket names: eventfd, pipe and so on; empty when it cannot. May be
 	// nil.
 	Kind func(pid uint32, fd int32) string
+	// Baseline is what is known and accepted. May be nil.
+	Baseline *Baseline
 }
 
-// Verdict is what a check says in the end, with the reason where there is one to give.
+// Verdict is what a check says in the end, with the reason where there is one to give: why it is unknown, or that what was found
+// is accepted.
 type Verdict struct {
 	Check  string
 	Result Result
@@ -139,6 +167,13 @@ type Context struct {
 	engine *Engine
 	check  *Check
 	doubt  string
+}
+
+// look asks what a thread is doing.
+func (c *Context) look(th *timeline.Thread) {
+	if c.engine.opt.Look != nil {
+		c.engine.opt.Look(th.PID, th.TID)
+	}
 }
 
 // Unknown says that something could not be judged, so that the check must not call the observation clean.

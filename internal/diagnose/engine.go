@@ -21,12 +21,21 @@ type Engine struct {
 	gap      uint64
 	lost     uint64
 	byFile   map[event.FileID][]*Finding
+
+	groups          groups
+	services        services
+	met             map[string]bool // fingerprints of the baseline that were found
+	retiredAccepted map[string]int  // of the retired, those in the baseline
 }
 
 // New returns an engine for the timeline. The caller passes it every event that the timeline observes.
 func New(tl *timeline.Timeline, opt Options) *Engine {
 	opt.Thresholds = opt.Thresholds.withDefaults()
-	e := &Engine{opt: opt, tl: tl, byFile: make(map[event.FileID][]*Finding), retired: make(map[string]int)}
+	e := &Engine{
+		opt: opt, tl: tl, byFile: make(map[event.FileID][]*Finding), retired: make(map[string]int),
+		groups: groups{byKey: make(map[groupKey]*Group)}, services: make(services),
+		met: make(map[string]bool), retiredAccepted: make(map[string]int),
+	}
 	tl.BeforeEach(e.expire)
 	for _, c := range Checks() {
 		if len(opt.Only) > 0 && !slices.Contains(opt.Only, c.Code) {
@@ -48,6 +57,7 @@ func (e *Engine) Observe(ev *event.Event) {
 	if ev.Kind == event.KindUnseen {
 		e.unseen(ev)
 	}
+	e.services.learn(ev, e.tl.Subject())
 	for _, r := range e.rules {
 		r.Observe(ev)
 	}
@@ -106,6 +116,9 @@ func (e *Engine) retire() {
 	f := e.findings[i]
 	if f.Severity != SeverityInfo {
 		e.retired[f.Check]++
+		if f.Accepted != "" {
+			e.retiredAccepted[f.Check]++
+		}
 	}
 	e.findings = slices.Delete(e.findings, i, i+1)
 	left := slices.DeleteFunc(e.byFile[f.File], func(other *Finding) bool { return other == f })
@@ -119,11 +132,15 @@ func (e *Engine) retire() {
 // Verdicts returns a line for each check that runs.
 func (e *Engine) Verdicts() []Verdict {
 	var vs []Verdict
+	found, accepted := e.Counts(), e.Accepted()
 	for _, c := range e.contexts {
 		v := Verdict{Check: c.check.Code, Result: Clean}
 		switch {
-		case e.accused(c.check.Code):
+		case found[c.check.Code] > 0:
 			v.Result = Found
+			if accepted[c.check.Code] == found[c.check.Code] {
+				v.Reason = "all of it is accepted by the baseline"
+			}
 		case e.opt.Missing[c.check.Code] != "":
 			v.Result, v.Reason = UnknownNow, e.opt.Missing[c.check.Code]
 		case c.doubt != "":
@@ -132,10 +149,6 @@ func (e *Engine) Verdicts() []Verdict {
 		vs = append(vs, v)
 	}
 	return vs
-}
-
-func (e *Engine) accused(code string) bool {
-	return e.Counts()[code] > 0
 }
 
 func (e *Engine) expire(now event.Time) {
@@ -162,12 +175,21 @@ func (e *Engine) doubtAll(gap timeline.Gap) {
 		if f.made >= gap.From && f.made <= gap.To && f.Severity != SeverityInfo && !f.fact {
 			f.Severity, f.Outcome = SeverityInfo, OutcomeUnknown
 			f.Message += " (taken back: records were lost meanwhile)"
-			e.report(f)
+			e.tell(f)
 		}
 	}
 }
 
-func (e *Engine) report(f *Finding) {
+// tell makes a finding public that is new or has changed.
+func (e *Engine) tell(f *Finding) {
+	f.Evidence = tidy(f.Evidence)
+	if f.Proof != nil || len(e.findings) <= MaxFindings {
+		f.prove(e.tl)
+	}
+	if f.End != 0 {
+		f.file = nil // it is the timeline's, and may go
+	}
+	e.groups.take(f, e.tl.Now())
 	if e.opt.Report != nil {
 		e.opt.Report(f)
 	}
@@ -178,16 +200,20 @@ func (c *Context) add(f *Finding, made event.Time) {
 	c.engine.retire()
 	c.engine.made++
 	f.ID, f.Check, f.made = c.engine.made, c.check.Code, made
-	if f.File != 0 {
-		f.Root = c.root(f.File)
-		c.engine.byFile[f.File] = append(c.engine.byFile[f.File], f)
-	}
 	if c.engine.opt.Comm != nil {
 		f.Comm = c.engine.opt.Comm(f.PID)
 	}
-	f.Evidence = tidy(f.Evidence)
+	f.Fingerprint = fingerprint(f, c.engine.services.has)
+	if f.File != 0 {
+		f.Root = c.root(f.File)
+		f.again = slices.ContainsFunc(c.engine.byFile[f.File], func(other *Finding) bool { return other.Fingerprint == f.Fingerprint })
+		c.engine.byFile[f.File] = append(c.engine.byFile[f.File], f)
+	}
+	if f.Accepted = c.engine.opt.Baseline.comment(f.Fingerprint); f.Accepted != "" {
+		c.engine.met[f.Fingerprint] = true
+	}
 	c.engine.findings = append(c.engine.findings, f)
-	c.engine.report(f)
+	c.engine.tell(f)
 	c.engine.explain(f)
 }
 
@@ -204,17 +230,14 @@ func (e *Engine) explain(root *Finding) {
 		for _, c := range e.contexts {
 			if c.check.Code == f.Check && slices.Contains(c.check.Doc.DependsOn, root.Check) {
 				f.Root = root.Check
-				e.report(f)
+				e.tell(f)
 			}
 		}
 	}
 }
 
 // change makes a changed finding public.
-func (c *Context) change(f *Finding) {
-	f.Evidence = tidy(f.Evidence)
-	c.engine.report(f)
-}
+func (c *Context) change(f *Finding) { c.engine.tell(f) }
 
 // root returns the check that explains a finding on this file: the last one that is not over or ended in loss.
 func (c *Context) root(file event.FileID) string {

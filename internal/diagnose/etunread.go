@@ -28,9 +28,12 @@ func etUnread() Check {
 				"info only when it goes on by itself.",
 			Repair: "Read until EAGAIN after each edge-triggered delivery; or remember the file in a list of one's own and " +
 				"serve that before the next wait blocks; or use level-triggered mode.",
+			RepairC:  etUnreadC,
+			Runtimes: etUnreadRuntimes(),
 			References: []string{
 				"epoll(7), Level-triggered and edge-triggered",
 				"fs/eventpoll.c: ep_poll_callback, ep_send_events",
+				"net/ipv4/tcp.c: tcp_poll; net/ipv4/tcp_input.c: tcp_data_ready",
 			},
 		},
 		New: func(c *Context) Rule {

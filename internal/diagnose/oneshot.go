@@ -25,11 +25,36 @@ func oneshotDisarmed() Check {
 				"observation is not known: input is taken to be wanted.",
 			Repair: "Call epoll_ctl(EPOLL_CTL_MOD) with the full mask after each delivery is handled; it reports at once " +
 				"what arrived meanwhile.",
-			References: []string{"epoll_ctl(2), EPOLLONESHOT", "fs/eventpoll.c: ep_poll_callback, ep_send_events (EP_PRIVATE_BITS)"},
+			RepairC:  oneshotC,
+			Runtimes: oneshotRuntimes(),
+			References: []string{
+				"epoll_ctl(2), EPOLLONESHOT",
+				"fs/eventpoll.c: ep_poll_callback, ep_send_events (EP_PRIVATE_BITS)",
+				"fs/eventpoll.c: ep_modify, which polls the file and so reports what is there",
+			},
 		},
 		New: func(c *Context) Rule {
 			return &oneshotRule{c: c, s: newSuspicions[*timeline.Interest](), threshold: c.Thresholds.OneshotDisarmed}
 		},
+	}
+}
+
+const oneshotC = `
+/* The worker's last word on conn: another thread may have it as soon as this returns. */
+struct epoll_event ev = {
+	.events = EPOLLIN | EPOLLRDHUP | EPOLLET | EPOLLONESHOT,
+	.data.ptr = conn,
+};
+if (epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &ev) < 0)
+	drop(conn);
+`
+
+func oneshotRuntimes() []Advice {
+	return []Advice{
+		{"runtimes", "libuv, netty's epoll transport, tokio, Go and asyncio do not set EPOLLONESHOT on sockets: in a program on one of them " +
+			"the item belongs to another library, or to a loop of the program's own."},
+		{"async-io", "of smol, over the polling crate, sets it, and re-arms when a task waits again: what is found has no task that waits."},
+		{"Python", "epoll.modify of select re-arms; selectors and asyncio never need it."},
 	}
 }
 

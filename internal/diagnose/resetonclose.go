@@ -24,13 +24,36 @@ func resetOnClose() Check {
 				"proof. A socket whose last reference went with another process or in the kernel is not seen as closed by " +
 				"this one. Whether the peer minded is not known. Input that crossed with the close, of which the program " +
 				"could not know, is told as info: an idle connection that both sides give up at the same time.",
-			Repair: "Read to the end of the stream before closing, or shut the writing side down, read until 0, then close.",
+			Repair:   "Read to the end of the stream before closing, or shut the writing side down, read until 0, then close.",
+			RepairC:  resetC,
+			Runtimes: resetRuntimes(),
 			References: []string{
 				"RFC 2525, section 2.17", "RFC 1122, section 4.2.2.13", "net/ipv4/tcp.c: __tcp_close",
 			},
 			DependsOn: []string{"et-unread", "oneshot-disarmed"},
 		},
 		New: func(c *Context) Rule { return &resetRule{c: c, closes: make(map[uint32]closing)} },
+	}
+}
+
+const resetC = `
+/* Non-blocking: stop at EAGAIN, go on with the next EPOLLIN, and give the peer a time limit. */
+shutdown(fd, SHUT_WR);          /* our FIN: nothing more will come from here */
+ssize_t n;
+while ((n = read(fd, buf, sizeof buf)) > 0 || (n < 0 && errno == EINTR))
+	;                       /* what the peer had still sent */
+if (n == 0)
+	close(fd);
+`
+
+func resetRuntimes() []Advice {
+	return []Advice{
+		{"libuv", "uv_close alone throws unread input away: uv_shutdown, read on until UV_EOF, then uv_close."},
+		{"netty", "close() alone does, with autoRead off or a handler that stopped reading: shutdownOutput() of the DuplexChannel, and " +
+			"close() when the peer has closed too."},
+		{"tokio", "dropping a stream does: await shutdown(), read until it returns 0, then drop it."},
+		{"Go", "Close does: CloseWrite of the TCPConn, a read deadline, io.Copy to io.Discard, then Close."},
+		{"asyncio", "writer.close() does: writer.write_eof(), await reader.read() until it returns b'', then writer.close()."},
 	}
 }
 

@@ -14,6 +14,7 @@ type Thresholds struct {
 	BusyLoop        int // waits a second
 	ThunderingHerd  int // wakeups a second
 	SpuriousWakeup  int // deliveries a second
+	LoopStall       time.Duration
 }
 
 // Setting is one threshold of a Thresholds value, for those who set it by name. Exactly one of Duration and Count is not nil.
@@ -35,14 +36,16 @@ func (t *Thresholds) Settings() []Setting {
 		lasting("close-wait", &t.CloseWait, 5*time.Second, "how long a socket may stay in CLOSE_WAIT before close-wait speaks"),
 		lasting("accept-backlog", &t.AcceptBacklog, 500*time.Millisecond,
 			"how long connections may wait to be accepted before accept-backlog speaks"),
-		counted("accept-error", &t.AcceptError, 10, "how often accept must fail within a second before accept-error speaks"),
+		often("accept-error", &t.AcceptError, 10, "how often accept must fail within a second before accept-error speaks"),
 		lasting("ghost-event", &t.GhostEvent, 100*time.Millisecond,
 			"how long after the close of its descriptor an event must come before ghost-event speaks"),
-		counted("busy-loop", &t.BusyLoop, 500, "how many waits a second an item may make return for nothing before busy-loop speaks"),
-		counted("thundering-herd", &t.ThunderingHerd, 500,
+		often("busy-loop", &t.BusyLoop, 500, "how many waits a second an item may make return for nothing before busy-loop speaks"),
+		often("thundering-herd", &t.ThunderingHerd, 500,
 			"how many wakeups a second may find nothing, because others were woken as well, before thundering-herd speaks"),
-		counted("spurious-wakeup", &t.SpuriousWakeup, 100,
+		often("spurious-wakeup", &t.SpuriousWakeup, 100,
 			"how many deliveries a second may find nothing, if they are half of all, before spurious-wakeup speaks"),
+		lasting("loop-stall", &t.LoopStall, 100*time.Millisecond,
+			"how long ready items may wait for a thread that is not back in epoll_wait before loop-stall speaks"),
 	}
 }
 
@@ -50,7 +53,7 @@ func lasting(check string, value *time.Duration, def time.Duration, help string)
 	return Setting{Check: check, Help: help, Duration: value, Default: int64(def)}
 }
 
-func counted(check string, value *int, def int, help string) Setting {
+func often(check string, value *int, def int, help string) Setting {
 	return Setting{Check: check, Help: help, Count: value, Default: int64(def)}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // newFinding fills in who and where.
 func newFinding(f *timeline.File, i *timeline.Interest) *Finding {
-	found := &Finding{FD: event.NoFD, EpFD: event.NoFD}
+	found := &Finding{FD: event.NoFD, EpFD: event.NoFD, file: f, mode: mode(i)}
 	if f != nil {
 		found.PID, found.FD, found.File = f.PID, f.FD(), f.ID
 		if f.Sock != nil {

@@ -75,6 +75,7 @@ type Event struct {
 
 	Local, Peer netip.AddrPort
 	Packet      Packet
+	Sched       Sched
 }
 
 // Packet is the header of one TCP segment. No payload is ever recorded.
@@ -134,6 +135,8 @@ const (
 	Ambiguous Flags = 1 << (16 + iota)
 	// AfterGap: set by the timeline where records of this CPU or file were lost before.
 	AfterGap
+	// Ongoing: a part of a turn that is not over: this is what the thread is doing. Set by the tracer.
+	Ongoing
 )
 
 // Call is the system call behind an event, independent of the architecture's numbers.

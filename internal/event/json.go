@@ -13,7 +13,7 @@ var flagNames = [...]struct {
 	{Coalesced, "coalesced"}, {Disarmed, "disarmed"}, {Filtered, "filtered"}, {Overflow, "overflow"},
 	{Listener, "listener"}, {FIN, "fin"}, {FINUnread, "fin-unread"}, {Peek, "peek"}, {Last, "last"},
 	{Nonblock, "nonblock"}, {Waiter, "waiter"}, {IsEpoll, "epoll"}, {IsSocket, "socket"}, {Dead, "dead"},
-	{Compat, "compat"}, {Ambiguous, "ambiguous"}, {AfterGap, "after-gap"},
+	{Compat, "compat"}, {Ambiguous, "ambiguous"}, {AfterGap, "after-gap"}, {Ongoing, "ongoing"},
 }
 
 // fieldSet says which fields of an event are always written for a kind, because their zero is a fact there.
@@ -97,6 +97,7 @@ func AppendJSON(b []byte, e *Event) []byte {
 	b = appendUint(b, "signal", uint64(e.Signal))
 	b = appendAddr(b, "local", e.Local)
 	b = appendAddr(b, "peer", e.Peer)
+	b = appendSched(b, &e.Sched)
 	b = appendFlags(b, e.Flags)
 	b = appendUint(b, "lost", uint64(e.Lost))
 	if e.Kind == KindPacket {

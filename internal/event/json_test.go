@@ -26,12 +26,13 @@ func full() event.Event {
 		Seq: 7, Time: 1234567890123456789, Start: 1234567890123456000, Kind: event.KindWakeup, CPU: 3,
 		Flags: event.HasUnread | event.Coalesced | event.Disarmed | event.Filtered | event.Overflow | event.Listener | event.FIN |
 			event.FINUnread | event.Peek | event.Last | event.Nonblock | event.Waiter | event.IsEpoll | event.IsSocket |
-			event.Dead | event.Compat | event.Ambiguous | event.AfterGap,
+			event.Dead | event.Compat | event.Ambiguous | event.AfterGap | event.Ongoing,
 		Call: event.CallRecvmsg, Op: event.CtlMod, PID: 4711, TID: 4712, Lost: 9, FD: 0, EpFD: 4, File: 11, NewFile: 12, Sock: 13,
 		Epoll: 14, Events: event.In | event.ET | 1<<20, Key: event.In | event.RdNorm, Data: 1<<64 - 1, Ret: -11,
 		Timeout: 250 * time.Millisecond, MaxEvents: 32, Unread: 24, OldState: event.Established, NewState: event.CloseWait,
 		Reason: event.ReasonAbortOnClose, Signal: 15, Local: netip.MustParseAddrPort("127.0.0.1:8080"),
-		Peer: netip.MustParseAddrPort("[2001:db8::1]:51724"),
+		Peer:  netip.MustParseAddrPort("[2001:db8::1]:51724"),
+		Sched: event.Sched{Doing: event.Blocked, Times: 3, For: 200 * time.Millisecond, Call: "clock_nanosleep"},
 	})
 }
 
@@ -48,7 +49,9 @@ func TestJSONRoundTrip(t *testing.T) {
 	events = append(events, event.Event{
 		Kind: event.KindPacket, FD: event.NoFD, EpFD: event.NoFD,
 		Packet: event.Packet{Seq: 1 << 31, Ack: 5, Len: 20, Window: 65535, Flags: 0xff},
-	}, event.Event{Kind: event.KindShutdown, FD: 5, EpFD: event.NoFD, Op: 2})
+	}, event.Event{Kind: event.KindShutdown, FD: 5, EpFD: event.NoFD, Op: 2}, event.Event{
+		Kind: event.KindSched, FD: event.NoFD, EpFD: event.NoFD, Sched: event.Sched{Doing: event.Blocked, Call: "\"<\x1b>\\ü"},
+	}, event.Event{Kind: event.KindSched, FD: event.NoFD, EpFD: event.NoFD, Sched: event.Sched{Doing: event.Runnable}})
 	for _, want := range events {
 		line := event.AppendJSON(nil, &want)
 		if !json.Valid(line) {

@@ -47,6 +47,10 @@ type jsonEvent struct {
 	Len       uint32   `json:"len"`
 	Window    uint16   `json:"window"`
 	TCPFlags  string   `json:"tcp_flags"`
+	Doing     string   `json:"doing"`
+	Lasted    int64    `json:"lasted"`
+	Times     uint32   `json:"times"`
+	BlockedIn string   `json:"blocked_in"`
 }
 
 // ParseJSON reads what AppendJSON writes. The ordinals are also used as addresses, so that a written history can
@@ -79,6 +83,9 @@ func ParseJSON(line []byte) (Event, error) {
 	p := wordParser{}
 	e.Kind = p.kind(j.Kind)
 	e.Call = p.call(j.Call)
+	if j.Doing != "" {
+		e.Sched = Sched{Doing: p.doing(j.Doing), Times: j.Times, For: time.Duration(j.Lasted), Call: j.BlockedIn}
+	}
 	e.Op = p.op(e.Kind, j.Op)
 	e.Events = p.mask("events", j.Events)
 	e.Key = p.mask("key", j.Key)
@@ -121,6 +128,16 @@ func (p *wordParser) call(s string) Call {
 	}
 	p.fail("call", s)
 	return CallNone
+}
+
+func (p *wordParser) doing(s string) Doing {
+	for d, n := range doingNames {
+		if n == s {
+			return Doing(d)
+		}
+	}
+	p.fail("doing", s)
+	return DoingUnknown
 }
 
 func (p *wordParser) op(k Kind, s string) uint8 {

@@ -24,6 +24,7 @@ func TestParseJSONRefuses(t *testing.T) {
 		"local":     `{"kind":"state","local":"localhost:80"}`,
 		"peer":      `{"kind":"state","peer":"[fe80::1%eth0]:80"}`,
 		"flags":     `{"kind":"wakeup","flags":["coalesed"]}`,
+		"doing":     `{"kind":"sched","doing":"sleeping"}`,
 		"tcp_flags": `{"kind":"packet","tcp_flags":"X"}`,
 		"cpu":       `{"kind":"read","cpu":-1}`,
 	} {

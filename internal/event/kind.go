@@ -73,6 +73,10 @@ const (
 	// Unseen: the process does something whose calls are not followed: io_uring (Call), or 32-bit calls (flag
 	// Compat). Once for each process and class.
 	KindUnseen
+	// Sched: what became of a thread's time between a wait's return (Start) and the next wait, or Time where it is not over
+	// (kernel side): one event for each part (Sched), all with the same Start and Time. Only of turns that are slow, or
+	// that somebody asked about; then the part that lasts carries Ongoing.
+	KindSched
 
 	numKinds
 )
@@ -84,6 +88,7 @@ var kindNames = [numKinds]string{
 	KindAccept: "accept", KindClose: "close", KindDup: "dup", KindFork: "fork", KindExec: "exec", KindExit: "exit",
 	KindSignal: "signal", KindSnapshot: "snapshot", KindLost: "lost", KindWoken: "woken", KindQueued: "queued",
 	KindRelease: "release", KindPacket: "packet", KindShutdown: "shutdown", KindUnseen: "unseen",
+	KindSched: "sched",
 }
 
 // String returns the JSON name of k, or "unknown".
@@ -116,7 +121,7 @@ func Kinds() []Kind {
 // Kernel reports whether the kind is one of the kernel's own doings rather than a call of the program.
 func (k Kind) Kernel() bool {
 	switch k {
-	case KindWakeup, KindRecv, KindSend, KindReset, KindState, KindWoken, KindQueued, KindRelease, KindPacket:
+	case KindWakeup, KindRecv, KindSend, KindReset, KindState, KindWoken, KindQueued, KindRelease, KindPacket, KindSched:
 		return true
 	default:
 		return false

@@ -37,7 +37,7 @@ func TestKindNumbersNeverChange(t *testing.T) {
 	want := []string{
 		"wakeup", "recv", "send", "reset", "state", "epoll-create", "epoll-ctl", "wait-enter", "wait-return", "deliver", "read",
 		"write", "accept", "close", "dup", "fork", "exec", "exit", "signal", "snapshot", "lost", "woken", "queued", "release",
-		"packet", "shutdown",
+		"packet", "shutdown", "unseen", "sched",
 	}
 	for i, name := range want {
 		if got := event.Kind(i + 1).String(); got != name {
@@ -52,7 +52,7 @@ func TestKindNumbersNeverChange(t *testing.T) {
 func TestKernelKinds(t *testing.T) {
 	want := []event.Kind{
 		event.KindWakeup, event.KindRecv, event.KindSend, event.KindReset, event.KindState, event.KindWoken, event.KindQueued,
-		event.KindRelease, event.KindPacket,
+		event.KindRelease, event.KindPacket, event.KindSched,
 	}
 	for _, k := range event.Kinds() {
 		if k.Kernel() != slices.Contains(want, k) {

@@ -74,23 +74,11 @@ func families(hooks []Hook) string {
 	return strings.Join(order, "; ")
 }
 
-// findingMark says how loud a finding is, in signs for a plain page and in colour for a terminal.
-func findingMark(f *diagnose.Finding) (string, style) {
-	switch f.Severity {
-	case diagnose.SeverityError:
-		return "!!", red
-	case diagnose.SeverityWarning:
-		return "!", yellow
-	default:
-		return "i", plain
-	}
-}
-
 func (t *text) Conclude(c *Conclusion) {
 	t.release()
 	t.claims(c.Claims)
 	t.journal(c.Journal)
-	t.findings(c.Findings)
+	t.groups(c.Groups, t.start.Add(c.Summary.Duration))
 	t.verdicts(c.Verdicts)
 	t.tables(c.Tables)
 	t.summary(c)
@@ -148,45 +136,6 @@ func (t *text) journal(j *Journal) {
 	}
 }
 
-func (t *text) findings(found []*diagnose.Finding) {
-	t.title("Findings")
-	if len(found) == 0 {
-		t.paragraph("none", "  ", "  ", plain)
-	}
-	shown := map[string]int{}
-	for _, f := range found {
-		what := f.Check
-		if f.Severity == diagnose.SeverityInfo {
-			what += " (info)"
-		}
-		if shown[what]++; shown[what] > maxShown {
-			continue
-		}
-		mark, s := findingMark(f)
-		head := f.Check
-		if f.Outcome != "" {
-			head += " (" + string(f.Outcome) + ")"
-		}
-		t.out.WriteString("  " + t.paint.paint(s, padRight(mark, 2)+" "+head) + "\n")
-		t.paragraph(Escape(f.Message), "     ", "     ", plain)
-		t.paragraph(t.where(f), "     ", "     ", dim)
-		if f.Root != "" {
-			t.paragraph("follows from "+f.Root, "     ", "     ", plain)
-		}
-		if f.Fix != "" {
-			t.paragraph(f.Fix, "     repair: ", "             ", plain)
-		}
-	}
-	for _, what := range slices.Sorted(maps.Keys(shown)) {
-		if more := shown[what] - maxShown; more > 0 {
-			t.paragraph("and "+strconv.Itoa(more)+" more of "+what+" like these (--format json has them all)", "  ", "  ", plain)
-		}
-	}
-}
-
-// maxShown is how many findings of a check the closing part shows; all of them were shown when they were made.
-const maxShown = 20
-
 func (t *text) verdicts(verdicts []Verdict) {
 	if len(verdicts) == 0 {
 		return
@@ -208,38 +157,6 @@ func (t *text) verdicts(verdicts []Verdict) {
 	}
 }
 
-// where says whose finding it is, since when, and which events prove it.
-func (t *text) where(f *diagnose.Finding) string {
-	var parts []string
-	if f.PID != 0 {
-		who := "pid " + strconv.FormatUint(uint64(f.PID), 10)
-		if f.Comm != "" {
-			who += " (" + Escape(f.Comm) + ")"
-		}
-		parts = append(parts, who)
-	}
-	if f.TID != 0 && f.TID != f.PID {
-		parts = append(parts, "thread "+strconv.FormatUint(uint64(f.TID), 10))
-	}
-	if f.EpFD != event.NoFD {
-		parts = append(parts, "epoll "+descriptor(f.EpFD))
-	}
-	if f.Start != 0 {
-		when := "from " + t.at(f.Start)
-		if f.End != 0 {
-			when += " to " + t.at(f.End)
-		}
-		parts = append(parts, when+" ms")
-	}
-	if e := numbers(f.Evidence); e != "" {
-		parts = append(parts, "events "+e)
-	}
-	if f.Snapshot {
-		parts = append(parts, "how it came about was not seen")
-	}
-	return strings.Join(parts, ", ")
-}
-
 func (t *text) summary(c *Conclusion) {
 	s := &c.Summary
 	t.title("Summary")
@@ -255,6 +172,7 @@ func (t *text) summary(c *Conclusion) {
 	t.kinds(s)
 	t.loss(s)
 	t.cost(s)
+	t.baseline(s)
 	if len(c.Verdicts) == 0 {
 		for _, u := range s.Unknown {
 			t.paragraph("unknown: "+u.Check+": "+u.Reason, "  ", "  ", yellow)
@@ -268,6 +186,20 @@ func (t *text) summary(c *Conclusion) {
 	}
 	for _, d := range c.Departures {
 		t.paragraph(d, "  ✗ ", "    ", red)
+	}
+}
+
+// baseline says what the baseline took and what it holds in vain.
+func (t *text) baseline(s *Summary) {
+	var parts []string
+	for _, check := range slices.Sorted(maps.Keys(s.Accepted)) {
+		parts = append(parts, check+" "+strconv.Itoa(s.Accepted[check]))
+	}
+	if len(parts) > 0 {
+		t.paragraph("accepted by the baseline: "+strings.Join(parts, ", "), "  ", "    ", plain)
+	}
+	for _, fingerprint := range s.Stale {
+		t.paragraph("in the baseline, and not found this time: "+Escape(fingerprint), "  ", "    ", yellow)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
-	"math"
 	"net/netip"
 	"time"
 
@@ -167,6 +166,8 @@ type jsonFinding struct {
 	Fix      string   `json:"fix,omitempty"`
 	Root     string   `json:"root,omitempty"`
 	Snapshot bool     `json:"snapshot,omitempty"`
+	Print    string   `json:"fingerprint,omitempty"`
+	Accepted string   `json:"accepted,omitempty"`
 }
 
 // Finding writes what is new about a finding and stays silent when nothing is.
@@ -176,7 +177,7 @@ func (j *jsonLines) Finding(at event.Time, f *diagnose.Finding) {
 		PID: f.PID, TID: f.TID, Comm: f.Comm, FD: known(f.FD), EpFD: known(f.EpFD), File: uint32(f.File),
 		Epoll: uint32(f.Epoll), Local: address(f.Local), Peer: address(f.Peer), Start: int64(f.Start), End: int64(f.End),
 		Unread: f.Unread, Message: f.Message, Evidence: list(f.Evidence), Fix: f.Fix, Root: f.Root,
-		Snapshot: f.Snapshot,
+		Snapshot: f.Snapshot, Print: f.Fingerprint, Accepted: f.Accepted,
 	}
 	b, err := json.Marshal(line)
 	if err != nil {
@@ -193,6 +194,9 @@ func (j *jsonLines) Finding(at event.Time, f *diagnose.Finding) {
 	line.Time = int64(at)
 	j.put(line)
 }
+
+// Tick: nothing is ever held back.
+func (*jsonLines) Tick(event.Time) {}
 
 func known(fd int32) *int32 {
 	if fd == event.NoFD {
@@ -273,47 +277,6 @@ func (j *jsonLines) table(t *Table) {
 		})
 	}
 	j.put(out)
-}
-
-type jsonSummary struct {
-	Type       string            `json:"type"`
-	Duration   int64             `json:"duration"`
-	Events     map[string]uint64 `json:"events"`
-	Lost       uint64            `json:"lost"`
-	LowerBound bool              `json:"lost_is_lower_bound,omitempty"`
-	Missed     uint64            `json:"missed,omitempty"`
-	Reads      uint64            `json:"reads"`
-	Receives   uint64            `json:"receives"`
-	Matched    uint64            `json:"matched"`
-	Unmatched  []Unmatched       `json:"unmatched"`
-	Unhooked   uint64            `json:"unhooked,omitempty"`
-	Findings   map[string]int    `json:"findings"`
-	Unknown    []Unknown         `json:"unknown"`
-	Checks     []Verdict         `json:"checks"`
-	Departures []string          `json:"departures,omitempty"`
-	Ended      string            `json:"ended,omitempty"`
-	Rate       float64           `json:"events_per_second"`
-	CPU        int64             `json:"cpu"`
-	BPF        int64             `json:"bpf_run_time,omitempty"`
-	BPFRuns    uint64            `json:"bpf_runs,omitempty"`
-}
-
-func (j *jsonLines) summary(c *Conclusion) {
-	s := &c.Summary
-	events := map[string]uint64{}
-	for k, n := range s.Events {
-		events[k.String()] += n
-	}
-	found := s.Findings
-	if found == nil {
-		found = map[string]int{}
-	}
-	j.put(jsonSummary{
-		Type: "summary", Duration: s.Duration.Nanoseconds(), Events: events, Lost: s.Lost, LowerBound: s.LowerBound,
-		Missed: s.Missed, Reads: s.Reads, Receives: s.Receives, Matched: s.Matched, Unmatched: list(s.Unmatched), Unhooked: s.Unhooked,
-		Findings: found, Unknown: list(s.Unknown), Checks: list(c.Verdicts), Departures: c.Departures, Ended: s.Ended,
-		Rate: math.Round(s.rate()*10) / 10, CPU: s.Cost.CPU.Nanoseconds(), BPF: s.Cost.BPF.Nanoseconds(), BPFRuns: s.Cost.BPFRuns,
-	})
 }
 
 func (j *jsonLines) Flush() error {

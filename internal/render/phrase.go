@@ -44,6 +44,7 @@ var phrases = [...]func(names, *event.Event) phrase{
 	event.KindShutdown:    shutdownWords,
 	event.KindExec:        execWords,
 	event.KindUnseen:      unseenWords,
+	event.KindSched:       schedWords,
 }
 
 func (n names) words(ev *event.Event) phrase {
@@ -276,6 +277,39 @@ func lostWords(_ names, ev *event.Event) phrase {
 
 func wokenWords(_ names, ev *event.Event) phrase {
 	return phrase{what: "woken", detail: "thread " + strconv.FormatUint(uint64(ev.TID), 10), style: dim}
+}
+
+// schedWords says one part of what a thread did since its last wait.
+func schedWords(_ names, ev *event.Event) phrase {
+	s := &ev.Sched
+	p := phrase{what: s.Doing.String(), detail: lasted(s.For)}
+	if ev.Start != 0 {
+		p.detail += " of " + lasted(ev.Time.Sub(ev.Start))
+	}
+	switch s.Doing {
+	case event.Runnable:
+		p.detail += ", no processor free"
+	case event.Blocked:
+		p.detail += " in " + blockedIn(s.Call)
+		if s.Times > 1 {
+			p.detail += ", " + plural(uint64(s.Times), "time")
+		}
+	}
+	if ev.Has(event.Ongoing) {
+		p.detail += ", and still is"
+	}
+	if ev.TID != ev.PID {
+		p.detail = join(p.detail, "thread "+strconv.FormatUint(uint64(ev.TID), 10))
+	}
+	return p
+}
+
+// blockedIn names a call, which may come out of a history.
+func blockedIn(call string) string {
+	if call == "" {
+		return "a page fault"
+	}
+	return Escape(call)
 }
 
 func queuedWords(n names, ev *event.Event) phrase {

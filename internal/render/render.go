@@ -17,7 +17,7 @@ import (
 const Schema = 1
 
 // Printer shows one observation: Meta first, then events, lines and findings as they come, Conclude last. Methods
-// are for one goroutine, and nothing that is passed in is kept. The first error of the output stays: every later call does nothing
+// are for one goroutine, and nothing that is passed in is kept, but the groups of findings, which are looked at again. The first error of the output stays: every later call does nothing
 // and Flush returns it.
 type Printer interface {
 	// Meta says what is observed and how.
@@ -32,6 +32,8 @@ type Printer interface {
 	Note(*Note)
 	// Finding shows a finding when it is made, and again when it has changed. The time is when that became known.
 	Finding(event.Time, *diagnose.Finding)
+	// Tick says that time went on. It is called every now and then, and may show what was held back of findings.
+	Tick(event.Time)
 	// Conclude shows what came of it all.
 	Conclude(*Conclusion)
 	// Flush writes what is held back and returns the first error of the output.
@@ -179,6 +181,7 @@ type Conclusion struct {
 	Journal    *Journal // nil when there is none
 	Verdicts   []Verdict
 	Findings   []*diagnose.Finding
+	Groups     []*diagnose.Group // the same, each fault once
 	Tables     []Table
 	Departures []string // where the outcome differs from what was expected, one plain sentence each
 	Summary    Summary
@@ -197,6 +200,8 @@ type Summary struct {
 	Unmatched  []Unmatched
 	Unhooked   uint64         // reads of files whose receives no hook sees, since they are not TCP: nothing to match
 	Findings   map[string]int // by check, without those of severity info
+	Accepted   map[string]int // of those, by check, how many the baseline accepts
+	Stale      []string       // fingerprints that the baseline accepts and that were not found
 	Unknown    []Unknown
 	Ended      string // who or what ended it, empty when it came to its own end
 	Early      bool   // Ended names what kept it from its end, rather than the way it is meant to end
@@ -214,7 +219,7 @@ type Cost struct {
 type Verdict struct {
 	Check  string `json:"check"`
 	Result string `json:"result"`           // found, clean or unknown
-	Reason string `json:"reason,omitempty"` // why it is unknown
+	Reason string `json:"reason,omitempty"` // why it is unknown, or that all of it is accepted
 }
 
 // Unknown is a check that could not be answered.

@@ -119,17 +119,34 @@ func partial() []event.Event {
 }
 
 func testFinding() *diagnose.Finding {
+	history := partial()
 	return &diagnose.Finding{
 		ID: 1, Check: "et-unread", Severity: diagnose.SeverityError, Outcome: "rescued", PID: 4711, TID: 4711, Comm: "epwatch",
 		FD: 7, EpFD: 3, File: 2, Epoll: 1, Local: local4, Peer: peer4, Start: ms(2.031), End: ms(1003.412), Unread: 4,
 		Message: "fd 7 (127.0.0.1:41234 ← 127.0.0.1:51724): 4 bytes were left unread after an edge-triggered delivery; " +
 			"only the next input woke it, 1.0 s later",
 		Evidence: []uint64{13, 15, 16, 19}, Fix: "read until EAGAIN before the next epoll_wait",
+		Proof:       []event.Event{history[12], history[14], history[15], history[18]},
+		Fingerprint: "et-unread/epwatch/accepted/ET",
 	}
 }
 
+// testGroup is a group of these findings, the worst first.
+func testGroup(count int, worst ...*diagnose.Finding) *diagnose.Group {
+	f := worst[0]
+	g := &diagnose.Group{
+		Fingerprint: f.Fingerprint, Check: f.Check, PID: f.PID, Comm: f.Comm, Accepted: f.Accepted, Count: count, Files: count,
+		Outcomes: map[diagnose.Outcome]int{f.Outcome: count}, First: ms(502), Last: ms(2502), Worst: worst,
+	}
+	if f.Severity == diagnose.SeverityInfo {
+		g.Count, g.TakenBack = 0, count
+		clear(g.Outcomes)
+	}
+	return g
+}
+
 func testConclusion() *Conclusion {
-	return &Conclusion{
+	c := &Conclusion{
 		Claims: []Claim{
 			{ID: "wakeups", Text: "two sends, two wakeups: 20 bytes at the first, 24 at the second", Answer: Shown, Events: []uint64{13, 40}},
 			{ID: "echo", Text: "the client got 32 of the 40 bytes it sent", Answer: NotShown, Why: "it got 3 bytes instead of 32: \"0\\n1\""},
@@ -156,6 +173,10 @@ func testConclusion() *Conclusion {
 			Unknown:  []Unknown{{Check: "reset-on-close", Reason: "312 records were lost"}}, Ended: "interrupted", Early: true,
 		},
 	}
+	for _, f := range c.Findings {
+		c.Groups = append(c.Groups, testGroup(1, f))
+	}
+	return c
 }
 
 func golden(t *testing.T, name string, got []byte) {

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/event"
 )
 
@@ -41,7 +40,8 @@ type text struct {
 	born       map[event.SockID]struct{} // sockets whose beginning was shown, so that a snapshot adds nothing
 	held       event.Event               // a wait's return or a snapshot, KindNone when none is held
 	killed     map[uint32]int            // by process, threads that a signal to all of them ended
-	said       map[int]string
+	live       map[liveKey]*live
+	due        []*live // that have something new to say
 }
 
 func newText(w io.Writer, o Options) *text {
@@ -54,7 +54,7 @@ func newText(w io.Writer, o Options) *text {
 		born:       map[event.SockID]struct{}{},
 		killed:     map[uint32]int{},
 		comms:      map[uint32]string{},
-		said:       map[int]string{},
+		live:       map[liveKey]*live{},
 	}
 }
 
@@ -224,21 +224,6 @@ func (t *text) Line(l *Line) {
 		s = plain
 	}
 	t.write(row{time: t.at(l.Time), side: l.Source, detail: words, style: s})
-}
-
-// Finding shows what is new about a finding and stays silent when nothing is.
-func (t *text) Finding(at event.Time, f *diagnose.Finding) {
-	words := string(f.Severity) + string(f.Outcome) + f.Message
-	if t.said[f.ID] == words {
-		return
-	}
-	if len(t.said) >= maxFindings {
-		clear(t.said)
-	}
-	t.said[f.ID] = words
-	t.release()
-	mark, s := findingMark(f)
-	t.lines(row{number: mark, time: t.at(at), style: s, detail: f.Check + ": " + Escape(f.Message)}, sideColumn, sideColumn)
 }
 
 func (t *text) Flush() error {

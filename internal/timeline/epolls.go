@@ -175,10 +175,12 @@ func (t *Timeline) epollCtl(ev *event.Event) {
 	t.sub.Interest = i
 	f.LastUse = markOf(ev)
 	t.setData(i, ev.Data)
-	if i.Mask != ev.Events {
+	// The kernel asks for errors and hang-ups by itself (do_epoll_ctl), so that no mask is ever empty.
+	mask := ev.Events | event.Err | event.Hup
+	if i.Mask != mask {
 		i.changed = ev.Seq
 	}
-	i.Mask, i.Added, i.scans = ev.Events, markOf(ev), ep.scans
+	i.Mask, i.Added, i.scans = mask, markOf(ev), ep.scans
 	i.setArmed(Yes, ev.Seq)
 	i.queued = 0
 	if f.Sock != nil {

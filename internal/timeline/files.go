@@ -74,6 +74,7 @@ type File struct {
 	blockedSeq uint64 // a write found no space
 	prev       *File  // what its address named before
 	presumed   *Interest
+	recent     moments
 }
 
 // Mark is a place in the history; Seq 0 means there is none.

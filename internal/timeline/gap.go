@@ -22,6 +22,9 @@ func (t *Timeline) noteLoss(ev *event.Event) {
 		ev.Flags |= event.AfterGap
 		t.openGap(ev, ev.Seq, from)
 	}
+	if ev.Kind == event.KindSched {
+		return // may be an answer from outside, which came after no record of that CPU
+	}
 	for int(ev.CPU) >= len(t.cpus) {
 		t.cpus = append(t.cpus, 0)
 	}

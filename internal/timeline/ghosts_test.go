@@ -52,7 +52,7 @@ func TestEventOfAFileTakenForClosed(t *testing.T) {
 	s.now = s.now.Add(100 * time.Millisecond)
 	s.deliver(event.In, 5)
 	again := s.tl.Subject().Interest
-	if again == nil || again == i || again.File == f || again.File.Sock != f.Sock || again.Mask != event.In {
+	if again == nil || again == i || again.File == f || again.File.Sock != f.Sock || again.Mask != i.Mask {
 		t.Fatalf("the event is of %+v", again)
 	}
 	if _, closed := again.ClosedBy(pid); !closed {

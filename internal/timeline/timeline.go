@@ -46,7 +46,7 @@ type Subject struct {
 }
 
 // Timeline orders events and keeps the state that follows from them. Its memory is bounded by the objects alive,
-// the window, and what ended within the last second.
+// the window, what ended within the last second, and the last events that Recall finds.
 type Timeline struct {
 	opt   Options
 	order order
@@ -73,6 +73,8 @@ type Timeline struct {
 	procs    map[uint32]*Process
 	ended    graveyard
 	swept    event.Time
+
+	recent [recallable]moment // by sequence number
 }
 
 // New returns a Timeline without events.
@@ -165,6 +167,7 @@ func (t *Timeline) take(ev *event.Event) {
 	t.settle(ev)
 	t.apply(ev)
 	t.name(ev)
+	t.remember(ev)
 	if t.opt.Observe != nil {
 		t.opt.Observe(ev)
 	}

@@ -1,0 +1,165 @@
+package timeline
+
+import (
+	"iter"
+	"time"
+
+	"github.com/epwatch/epwatch/internal/event"
+)
+
+// What was observed is kept for a while, so that the events that prove something can be shown when they have become a
+// proof: the last of all, and of each open file the last few. The second are there after hours if nothing else happened to that
+// file, however much happened elsewhere.
+const (
+	recallable = 1 << 13 // a tenth of a second of a busy server, 512 KiB
+	perFile    = 12      // 768 bytes
+)
+
+// moment is what is kept of an event, in 64 bytes. What it leaves out of an event are addresses and what no wording needs.
+type moment struct {
+	seq  uint64
+	time event.Time
+	ret  int64 // of wait-enter its time-out, of deliver its data
+
+	flags    event.Flags
+	unread   uint32
+	pid, tid uint32
+	fd, epfd int32
+	events   event.Mask
+	key      event.Mask
+
+	kind            event.Kind
+	call            event.Call
+	op              uint8
+	oldState, state event.State
+	reason          event.Reason
+	signal          uint8
+}
+
+func (m *moment) set(ev *event.Event) {
+	m.seq, m.time, m.ret = ev.Seq, ev.Time, ev.Ret
+	switch ev.Kind {
+	case event.KindWaitEnter:
+		m.ret = int64(ev.Timeout)
+	case event.KindDeliver:
+		m.ret = int64(ev.Data)
+	}
+	m.flags, m.unread, m.pid, m.tid, m.fd, m.epfd = ev.Flags, ev.Unread, ev.PID, ev.TID, ev.FD, ev.EpFD
+	m.events, m.key = ev.Events, ev.Key
+	m.kind, m.call, m.op, m.oldState, m.state = ev.Kind, ev.Call, ev.Op, ev.OldState, ev.NewState
+	m.reason, m.signal = ev.Reason, ev.Signal
+}
+
+func (m *moment) event() event.Event {
+	ev := event.Event{
+		Seq: m.seq, Time: m.time, Ret: m.ret, Flags: m.flags, Unread: m.unread, PID: m.pid, TID: m.tid, FD: m.fd, EpFD: m.epfd,
+		Events: m.events, Key: m.key, Kind: m.kind, Call: m.call, Op: m.op, OldState: m.oldState, NewState: m.state,
+		Reason: m.reason, Signal: m.signal,
+	}
+	switch m.kind {
+	case event.KindWaitEnter:
+		ev.Ret, ev.Timeout = 0, time.Duration(m.ret)
+	case event.KindDeliver:
+		ev.Ret, ev.Data = 0, uint64(m.ret)
+	}
+	return ev
+}
+
+// moments are the last ones of an open file, oldest first.
+type moments struct {
+	at [perFile]moment
+	n  int
+}
+
+// add keeps a moment. Of a row of the same kind the first and the last are enough. When there is no room, what goes is the oldest
+// of which there is a newer one of its kind: a hundred writes do not push out the delivery that came before them.
+func (ms *moments) add(m *moment) {
+	switch n := ms.n; {
+	case n >= 2 && ms.at[n-1].like() == m.like() && ms.at[n-2].like() == m.like():
+		ms.at[n-1] = *m
+		return
+	case n == perFile:
+		old := ms.expendable(m)
+		copy(ms.at[old:], ms.at[old+1:])
+		ms.n--
+	}
+	ms.at[ms.n] = *m
+	ms.n++
+}
+
+// expendable returns the place of what may go for a newer moment.
+func (ms *moments) expendable(newer *moment) int {
+	old, seen := 0, newer.like()
+	for i := len(ms.at) - 1; i >= 0; i-- {
+		like := ms.at[i].like()
+		if seen&like != 0 {
+			old = i
+		}
+		seen |= like
+	}
+	return old
+}
+
+// like is a bit for the moment's kind; that a wakeup was ignored makes it another one.
+func (m *moment) like() uint64 {
+	kind := m.kind
+	if m.flags&(event.Disarmed|event.Filtered) != 0 {
+		kind += 32 // there are fewer than 32 kinds, see TestKindsFit
+	}
+	return 1 << (kind & 63)
+}
+
+// remember keeps an event that has its place and its names.
+func (t *Timeline) remember(ev *event.Event) {
+	m := &t.recent[ev.Seq%recallable]
+	m.set(ev)
+	switch ev.Kind {
+	case event.KindPacket, event.KindSend:
+		return // of the wire, and said by its write
+	case event.KindWaitEnter:
+		// That a thread went back to wait is part of the story of each file that it was handling.
+		if t.sub.Thread != nil {
+			for _, i := range t.sub.Thread.Handling {
+				i.File.recent.add(m)
+			}
+		}
+		return
+	}
+	if t.sub.File != nil {
+		t.sub.File.recent.add(m)
+	}
+	if t.sub.NewFile != nil {
+		t.sub.NewFile.recent.add(m)
+	}
+}
+
+// Recall returns an event that was observed earlier, if it is still kept: among the last ones of all, or, when f is not nil,
+// of that file. It has no addresses, and no numbers of objects but that of f where it is f's.
+func (t *Timeline) Recall(f *File, seq uint64) (event.Event, bool) {
+	if f != nil {
+		for ev := range f.Recent() {
+			if ev.Seq == seq {
+				return ev, true
+			}
+		}
+	}
+	if m := &t.recent[seq%recallable]; seq != 0 && m.seq == seq {
+		return m.event(), true
+	}
+	return event.Event{}, false
+}
+
+// Recent gives the last events of the file that are kept, oldest first: its own, and its loop going back to wait.
+func (f *File) Recent() iter.Seq[event.Event] {
+	return func(yield func(event.Event) bool) {
+		for i := range f.recent.n {
+			ev := f.recent.at[i].event()
+			if ev.Kind != event.KindWaitEnter {
+				ev.File = f.ID
+			}
+			if !yield(ev) {
+				return
+			}
+		}
+	}
+}
