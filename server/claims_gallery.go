@@ -109,8 +109,8 @@ func accepted(id, text string, n int) Claim {
 	return counted(id, text, n, n, func(_ *story, e *event.Event) bool { return e.Kind == event.KindAccept && e.Ret >= 0 })
 }
 
-func acceptsFailed(id, text string, least int, why unix.Errno) Claim {
-	return counted(id, text, least, noLimit, func(_ *story, e *event.Event) bool {
+func acceptsFailed(id, text string, least, most int, why unix.Errno) Claim {
+	return counted(id, text, least, most, func(_ *story, e *event.Event) bool {
 		return e.Kind == event.KindAccept && e.Ret == -int64(why)
 	})
 }

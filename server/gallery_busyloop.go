@@ -10,7 +10,7 @@ import (
 
 const (
 	// breath is how long a spinning server rests or works between two waits, so that its recording stays small. Real ones do not.
-	breath = 300 * time.Microsecond
+	breath = 50 * time.Microsecond
 	// manyTurns is how often an item that is always ready is delivered at least while the client rests.
 	manyTurns = 200
 )

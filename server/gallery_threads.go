@@ -61,6 +61,7 @@ func shareConnection(s *stage) {
 					_ = unix.Close(on.fd) // the other thread may have done so
 					continue
 				}
+				s.sleep(s.pace / 4) // and works on the record before it answers
 				s.send(on.fd, record)
 				s.change(ep, on.fd, mask)
 			}
@@ -169,7 +170,8 @@ const aMoment = time.Millisecond
 // items; eight threads wake, one accepts, and seven find an empty queue. With as many threads as processors and many short
 // connections a large part of the machine does nothing but this.
 //
-// herd-fixed registers the listener with EPOLLEXCLUSIVE: one arrival wakes one of those who sleep.
+// herd-fixed registers the listener with EPOLLEXCLUSIVE: one arrival wakes one of those who sleep. A thread that was just not
+// asleep still looks when it comes back, and may find nothing.
 func herd() []Variant {
 	script := []Step{take(0, len(answer)), takeEnd(0)}
 	for i := 1; i <= herdRounds; i++ {
@@ -183,7 +185,7 @@ func herd() []Variant {
 			Teaches: "a connection wakes everyone who watches the listener; all but one in vain",
 			Claims: []Claim{
 				accepted("accepted", "every connection was accepted once", herdRounds+1),
-				acceptsFailed("in-vain", "most accepts found nothing", herdRounds, unix.EAGAIN),
+				acceptsFailed("in-vain", "two accepts of three, or more, found nothing", 2*herdRounds, noLimit, unix.EAGAIN),
 			},
 			Expect: []ExpectedFinding{
 				{Check: "thundering-herd", Unread: AnyAmount}, {Check: "spurious-wakeup", Unread: AnyAmount},
@@ -192,7 +194,10 @@ func herd() []Variant {
 		half{
 			Name: "herd-fixed", Title: "eight threads watch one listener, with EPOLLEXCLUSIVE",
 			Teaches: "EPOLLEXCLUSIVE wakes one of those who watch the listener",
-			Claims:  []Claim{accepted("accepted", "every connection was accepted once", herdRounds+1)},
+			Claims: []Claim{
+				accepted("accepted", "every connection was accepted once", herdRounds+1),
+				acceptsFailed("few-in-vain", "at most one accept of two found nothing", 0, herdRounds, unix.EAGAIN),
+			},
 		},
 	)
 }
@@ -216,8 +221,9 @@ func acceptTogether(s *stage) {
 			s.wait(ep, forever)
 			s.sleep(aMoment)
 			if fd, ok := s.accept(); ok {
+				s.sleep(aMoment) // it works on it
 				s.send(fd, answer)
-				s.close(fd)
+				must("closing", unix.Close(fd))
 			}
 		}
 	}

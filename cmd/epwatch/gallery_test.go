@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +30,7 @@ func galleryRuns(t *testing.T) int {
 		}
 		return n
 	}
-	return 20
+	return 6 // 20 take five minutes
 }
 
 // sideBySide is how many traces run at once: they mostly wait, but each one's programs are run by the calls of all.
@@ -53,12 +55,33 @@ func TestTraceGallery(t *testing.T) {
 	if inVM() {
 		t.Skip("TestSelftest runs it here")
 	}
+	t.Parallel()
+	runGallery(t, families, galleryRuns(t))
+}
+
+// TestTraceGalleryUnderLoad runs it once on processors that others would like to have as well.
+func TestTraceGalleryUnderLoad(t *testing.T) {
+	families := usableFamilies(t)
+	if inVM() {
+		t.Skip("there is load enough here")
+	}
+	for range runtime.NumCPU() {
+		hog := exec.Command("sh", "-c", "while :; do :; done")
+		if err := hog.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = hog.Process.Kill(); _ = hog.Wait() })
+	}
+	runGallery(t, families[:1], 1)
+}
+
+func runGallery(t *testing.T, families []tracer.Family, runs int) {
 	turns := make(chan bool, sideBySide)
 	var pieces sync.WaitGroup
 	for _, family := range families {
 		for _, v := range gallery() {
 			pieces.Go(func() {
-				for i := range galleryRuns(t) {
+				for i := range runs {
 					turns <- true
 					wrong := checkPiece(v, runProgram(t, traceArgs(v, family)...))
 					<-turns
@@ -170,6 +193,7 @@ func factsOf(t *testing.T, r *recording) *server.Facts {
 // variants, and the families take turns from pair to pair.
 func TestSelftest(t *testing.T) {
 	families := usableFamilies(t)
+	t.Parallel()
 	names := map[tracer.Family][]string{}
 	for i, v := range variants() {
 		switch {
