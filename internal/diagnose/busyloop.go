@@ -151,7 +151,7 @@ func (r *busyRule) turn(ev *event.Event, th *timeline.Thread) {
 			s.ready = 0
 		}
 	}
-	if th.Last.Slept || th.Last.Items != int64(len(th.Handling)) {
+	if th.Last.Items != int64(len(th.Handling)) {
 		return
 	}
 	for _, i := range th.Handling {
