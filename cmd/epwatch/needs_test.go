@@ -39,7 +39,7 @@ func TestNeedsAreComplete(t *testing.T) {
 }
 
 func TestMissingFor(t *testing.T) {
-	have := []string{"calls", "wakeup", "recv", "state", "process"}
+	have := []string{"calls", "wakeup", "recv", "state", "process", "woken"}
 	want := map[string]string{"reset-on-close": "no hook for reset"}
 	if diff := cmp.Diff(want, missingFor(have)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -149,7 +149,7 @@ func newObservation(tr source, out *output, opt observeOptions) *observation {
 	o.timeline = timeline.New(timeline.Options{Observe: o.observe, PIDs: pids, Follow: opt.follow})
 	o.engine = diagnose.New(o.timeline, diagnose.Options{
 		Thresholds: opt.thresholds, Only: opt.only, Missing: o.meta.Missing, Comm: opt.comm,
-		Kind: kindOf,
+		Kind:   kindOf,
 		Report: func(f *diagnose.Finding) { o.print.Finding(o.timeline.Now(), f) },
 	})
 	return o

@@ -245,7 +245,8 @@ func (r *busyRule) found(s *spin, ev *event.Event) {
 		f.Severity = SeverityInfo
 	}
 	f.Start, f.Unread = s.since, unreadOr(i.File, 0)
-	f.Evidence = append(s.evidence, i.File.LastCall.Seq, i.LastDelivery.Seq, ev.Seq)
+	f.Evidence = append(f.Evidence, s.evidence...)
+	f.Evidence = append(f.Evidence, i.File.LastCall.Seq, i.LastDelivery.Seq, ev.Seq)
 	f.Fix = s.why.fix
 	s.finding = f
 	s.tell = 2 * s.last.Sub(s.since)

@@ -63,7 +63,7 @@ type spuriousRule struct {
 type looks struct {
 	whole bool // an instance's
 	told  [maxTold]told
-	open int // of told
+	open  int // of told
 	// taken is the last look that found something.
 	taken    timeline.Mark
 	takenPID uint32
@@ -182,10 +182,9 @@ func (r *spuriousRule) delivered(ev *event.Event, sub *timeline.Subject) {
 	for n < l.open && l.told[n].tid != ev.TID {
 		n++
 	}
-	switch {
-	case n == maxTold:
-		n = maxTold - 1
-	case n == l.open:
+	if n == maxTold {
+		n-- // the latest gives way
+	} else if n == l.open {
 		l.open++
 	}
 	l.told[n] = told{i, ev.PID, ev.TID, ev.Seq, ev.Time, i.LastWakeup.Time}
