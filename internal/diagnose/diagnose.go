@@ -101,6 +101,8 @@ type Finding struct {
 	// Snapshot: it rests on what was there when the observation began and on nothing having happened since. How it
 	// came about was not seen, and Start is only when it was first looked at.
 	Snapshot bool
+	// Stack is where the thread was, of loop-stall; nil when that is not known.
+	Stack *event.Stack
 
 	made event.Time // when it was reported first
 	fact bool       // the kernel's own word: no loss elsewhere can make it wrong

@@ -173,6 +173,7 @@ func (t *text) findings(found []*diagnose.Finding) {
 		if f.Root != "" {
 			t.paragraph("follows from "+f.Root, "     ", "     ", plain)
 		}
+		t.stack(f.Stack)
 		if f.Fix != "" {
 			t.paragraph(f.Fix, "     repair: ", "             ", plain)
 		}

@@ -144,29 +144,36 @@ func (j *jsonLines) Line(l *Line) {
 
 // jsonFinding has an id because a finding is written again when it has changed: the last one with an id holds.
 type jsonFinding struct {
-	Type     string   `json:"type"`
-	ID       int      `json:"id"`
-	Time     int64    `json:"ts,omitempty"`
-	Check    string   `json:"check"`
-	Severity string   `json:"severity"`
-	Outcome  string   `json:"outcome,omitempty"`
-	PID      uint32   `json:"pid,omitempty"`
-	TID      uint32   `json:"tid,omitempty"`
-	Comm     string   `json:"comm,omitempty"`
-	FD       *int32   `json:"fd,omitempty"`
-	EpFD     *int32   `json:"epfd,omitempty"`
-	File     uint32   `json:"file,omitempty"`
-	Epoll    uint32   `json:"epoll,omitempty"`
-	Local    string   `json:"local,omitempty"`
-	Peer     string   `json:"peer,omitempty"`
-	Start    int64    `json:"start,omitempty"`
-	End      int64    `json:"end,omitempty"`
-	Unread   uint32   `json:"unread"`
-	Message  string   `json:"message"`
-	Evidence []uint64 `json:"evidence"`
-	Fix      string   `json:"fix,omitempty"`
-	Root     string   `json:"root,omitempty"`
-	Snapshot bool     `json:"snapshot,omitempty"`
+	Type     string     `json:"type"`
+	ID       int        `json:"id"`
+	Time     int64      `json:"ts,omitempty"`
+	Check    string     `json:"check"`
+	Severity string     `json:"severity"`
+	Outcome  string     `json:"outcome,omitempty"`
+	PID      uint32     `json:"pid,omitempty"`
+	TID      uint32     `json:"tid,omitempty"`
+	Comm     string     `json:"comm,omitempty"`
+	FD       *int32     `json:"fd,omitempty"`
+	EpFD     *int32     `json:"epfd,omitempty"`
+	File     uint32     `json:"file,omitempty"`
+	Epoll    uint32     `json:"epoll,omitempty"`
+	Local    string     `json:"local,omitempty"`
+	Peer     string     `json:"peer,omitempty"`
+	Start    int64      `json:"start,omitempty"`
+	End      int64      `json:"end,omitempty"`
+	Unread   uint32     `json:"unread"`
+	Message  string     `json:"message"`
+	Evidence []uint64   `json:"evidence"`
+	Fix      string     `json:"fix,omitempty"`
+	Root     string     `json:"root,omitempty"`
+	Snapshot bool       `json:"snapshot,omitempty"`
+	Stack    *jsonStack `json:"stack,omitempty"`
+}
+
+// jsonStack holds names, the innermost function first.
+type jsonStack struct {
+	User   []string `json:"user"`
+	Kernel []string `json:"kernel"`
 }
 
 // Finding writes what is new about a finding and stays silent when nothing is.
@@ -177,6 +184,9 @@ func (j *jsonLines) Finding(at event.Time, f *diagnose.Finding) {
 		Epoll: uint32(f.Epoll), Local: address(f.Local), Peer: address(f.Peer), Start: int64(f.Start), End: int64(f.End),
 		Unread: f.Unread, Message: f.Message, Evidence: list(f.Evidence), Fix: f.Fix, Root: f.Root,
 		Snapshot: f.Snapshot,
+	}
+	if f.Stack != nil {
+		line.Stack = &jsonStack{User: list(f.Stack.User), Kernel: list(f.Stack.Kernel)}
 	}
 	b, err := json.Marshal(line)
 	if err != nil {
