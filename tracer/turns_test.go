@@ -172,10 +172,14 @@ func TestLook(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"computing", "blocked clock_nanosleep", "blocked read", "stopped", "runnable"} {
+	for _, want := range []string{"blocked clock_nanosleep", "blocked read", "stopped"} {
 		if !heard[want] {
 			t.Errorf("nobody said %q while it lasted, only %v", want, heard)
 		}
+	}
+	// On a busy machine who computes is without a processor whenever somebody looks.
+	if !heard["computing"] && !heard["runnable"] {
+		t.Errorf("nobody said that it wanted to compute, only %v", heard)
 	}
 }
 

@@ -30,7 +30,7 @@ func readKernel(path string) functions {
 // address.
 func parseKernelSymbol(line []byte) (function, bool) {
 	fields := bytes.Fields(line)
-	if len(fields) < 3 || len(fields[1]) != 1 || !strings.Contains("tTwW", string(fields[1])) {
+	if len(fields) < 3 || len(fields[1]) != 1 || strings.IndexByte("tTwW", fields[1][0]) < 0 {
 		return function{}, false
 	}
 	address, err := strconv.ParseUint(string(fields[0]), 16, 64)
