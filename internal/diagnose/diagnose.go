@@ -115,6 +115,8 @@ type Finding struct {
 	// Snapshot: it rests on what was there when the observation began and on nothing having happened since. How it
 	// came about was not seen, and Start is only when it was first looked at.
 	Snapshot bool
+	// Stack is where the thread was, of loop-stall; nil when that is not known.
+	Stack *event.Stack
 
 	// Fingerprint is the same for the same fault in every run; Group is the findings of the process that share it.
 	Fingerprint string

@@ -148,6 +148,7 @@ func (r *loopStallRule) say(t *loopTurn, foreign bool, how string) {
 	if foreign && s.own == 0 {
 		f.Severity = SeverityInfo
 	}
+	f.Stack = t.parts.stack()
 	f.Evidence = append(f.Evidence[:0], t.begun.Seq)
 	f.Evidence = append(f.Evidence, w.seqs...)
 	f.Evidence = append(f.Evidence, t.parts.seqs...)
