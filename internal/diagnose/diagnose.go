@@ -22,7 +22,8 @@ const (
 // Outcome says how a finding ended.
 type Outcome string
 
-// The outcomes. OutcomeUnknown stands where records were lost before the end was seen.
+// The outcomes. OutcomeUnknown stands where records were lost before the end was seen, and where there is no more to tell than
+// that it is over.
 const (
 	OutcomeUnknown     Outcome = ""
 	OutcomeOngoing     Outcome = "ongoing"
@@ -94,7 +95,7 @@ type Finding struct {
 	Local, Peer netip.AddrPort
 	Start       event.Time
 	End         event.Time // 0 while it is not over
-	Unread      uint32     // bytes, without the FIN
+	Unread      uint32     // bytes, without the FIN; of a listener, connections to accept
 	Message     string
 	Evidence    []uint64 // sequence numbers of the events that prove it
 	Fix         string
