@@ -157,8 +157,8 @@ func deliveredTo(id, text string, threads int) Claim {
 }
 
 // deliveredToClosed: so many deliveries carry the number that the server closed, after it did.
-func deliveredToClosed(id, text string, n int) Claim {
-	return counted(id, text, n, n, func(s *story, e *event.Event) bool {
+func deliveredToClosed(id, text string, least, most int) Claim {
+	return counted(id, text, least, most, func(s *story, e *event.Event) bool {
 		closed := s.all(event.KindClose, func(c *event.Event) bool { return c.FD == s.fd })
 		return len(closed) > 0 && e.Kind == event.KindDeliver && e.Time > closed[0].Time && e.Data&0xffffffff == uint64(s.fd)
 	})

@@ -8,10 +8,11 @@ import (
 
 // lost-eof: the request and the end of the stream in one edge, and only the request was read.
 //
-// The client sends its request and the end of its stream at once, as `nc -N` and many probes of load balancers do. By the time
+// The client sends its request and the end of its stream at once, as `nc -N` does. By the time
 // the server registers the connection both are there, so there is one edge-triggered delivery for both. The server reads
 // the request, knows that it is complete, answers, and goes back to wait. Nothing more will ever arrive, so nothing
-// wakes it: the FIN was already told of. The socket stays in CLOSE_WAIT until the process ends (dotnet/runtime, issue 38747).
+// wakes it: the FIN was already told of. The socket stays in CLOSE_WAIT until the process ends (seen in dotnet/runtime,
+// pull request 38747).
 // Its receive queue is empty, since the FIN came in the segment that was read (tcp_recvmsg, found_fin_ok), so `ss` does
 // not even show that anything was left.
 //

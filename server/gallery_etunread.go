@@ -8,7 +8,7 @@ import "github.com/epwatch/epwatch/internal/event"
 // not be seen. This server wants to be fair and asks for 16 bytes a time, but compares what it got with the size of its buffer
 // of 64. Every read looks short to it. The client sends 20 bytes; the server reads 16, believes that nothing is left, and goes
 // back to wait with 4 bytes in the queue of an edge-triggered item. The client waits for the rest of its echo for ever. (A read
-// can also be short for reasons of the kernel's: it stops at urgent data, tcp(7).)
+// can also be short for the kernel's own reasons: it stops at urgent data, tcp_recvmsg in net/ipv4/tcp.c.)
 //
 // short-read-fixed reads until EAGAIN.
 func shortRead() []Variant {

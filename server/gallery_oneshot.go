@@ -7,8 +7,8 @@ import "github.com/epwatch/epwatch/internal/event"
 // The server registers each connection for input and output space, with EPOLLONESHOT. The first delivery says EPOLLOUT
 // alone, at once: a new socket can be written. The server greets its client, sees that there is nothing to read, and leaves the
 // handler early, past the line that arms the item again. From then on the item is deaf: the client's 20 bytes arrive,
-// the callback finds an empty mask, and nobody is woken. An event loop with a pool of threads met this when an event
-// came for a socket that no operation was waiting on (pjproject, issue 3018).
+// the callback finds an empty mask, and nobody is woken. A telephony library did this whenever a delivery left it nothing to
+// process (pjproject, pull request 3018).
 //
 // rearm-skipped-fixed arms the item again whatever there was to do.
 func rearmSkipped() []Variant {
