@@ -122,9 +122,13 @@ func openable(pid uint32, m *proc.Mapping) string {
 	return exe
 }
 
-// kernelNames leaves out how the stack was taken: tracing is on top of it.
+// kernelNames leaves out how the stack was taken: tracing is on top of it. Where the kernel hides its addresses there is nothing
+// to say.
 func (r *Resolver) kernelNames(addresses []uint64) []string {
 	names := []string{}
+	if len(r.kernel) == 0 {
+		return names
+	}
 	for _, address := range addresses {
 		name := r.kernel.at(address)
 		if name == "" {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -55,8 +56,8 @@ func TestKernelNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"__schedule", "schedule", "in_a_module", "?"}, s.Kernel); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	hidden := kernelOf(t, strings.ReplaceAll(strings.ReplaceAll(kallsyms, "ffffffff81", "0000000000"), "ffffffffc0", "0000000000"))
-	if names := hidden.Stack(0, nil, []uint64{0xffffffff81000110}).Kernel; len(names) != 1 || names[0] != "?" {
+	hidden := kernelOf(t, regexp.MustCompile("(?m)^[0-9a-f]{16}").ReplaceAllString(kallsyms, "0000000000000000"))
+	if names := hidden.Stack(0, nil, []uint64{0xffffffff81000110}).Kernel; len(names) != 0 {
 		t.Errorf("with hidden addresses: %q", names)
 	}
 }
