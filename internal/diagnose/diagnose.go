@@ -105,6 +105,8 @@ type Finding struct {
 
 	made event.Time // when it was reported first
 	fact bool       // the kernel's own word: no loss elsewhere can make it wrong
+	// counted: its check takes lost records into account itself.
+	counted bool
 }
 
 // Options configure an Engine.
