@@ -183,10 +183,8 @@ func (r *spuriousRule) delivered(ev *event.Event, sub *timeline.Subject) {
 	for n < l.open && l.told[n].tid != ev.TID {
 		n++
 	}
-	switch n {
-	case maxTold:
-		n-- // the latest gives way
-	case l.open:
+	n = min(n, maxTold-1) // the latest gives way
+	if n == l.open {
 		l.open++
 	}
 	l.told[n] = told{i, ev.PID, ev.TID, ev.Seq, ev.Time, i.LastWakeup.Time}
