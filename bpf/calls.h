@@ -613,9 +613,7 @@ static __always_inline int thread_exited(struct task_struct *task)
 	if (!ready || !is_target(pid))
 		return 0;
 	bpf_map_delete_elem(&calls, &id);
-	turn_ends(pid, tid);
-	if (slow_turn)
-		bpf_map_delete_elem(&turns, &tid);
+	turns_over(pid, tid);
 	e = reserve_call(KIND_EXIT, pid, tid);
 	if (!e)
 		return 0;

@@ -19,7 +19,8 @@ const volatile __u32 only_port;            /* sockets with this local or peer po
 const volatile __s32 only_fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 const volatile __u32 number_of_fds;  /* of only_fds; 0 = all descriptors */
 const volatile char target_comm[16]; /* programs of this name become targets when they are executed */
-const volatile __u64 slow_turn; /* ns; turns between two waits that last as long are reported; 0 = none is followed */
+const volatile __u64 slow_turn;  /* ns; turns between two waits that last as long are reported; 0 = none is followed */
+const volatile bool with_stacks; /* of the threads that slow_turn follows */
 const volatile bool switch_has_state; /* sched_switch passes the state of who leaves */
 const volatile bool queued_by_ready;  /* a listener's sk_data_ready stands for "connection queued" */
 
@@ -149,6 +150,31 @@ struct {
 	__type(value, struct turn);
 } turns SEC(".maps");
 
+/* The stacks of a turn, by tid; with one stack for the sleep that lasts and one for the longest before. */
+struct turn_stacks {
+	__u64 longest; /* ns, of the sleep whose stack is kept */
+	__u64 sampled; /* when; 0 = not in this turn */
+	__u32 kept;    /* which of the two it is */
+	__u32 pad;
+	struct stack asleep[2];
+	struct stack computing;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct turn_stacks);
+} stacks SEC(".maps");
+
+/* Stacks without anything in them, because they are too large for a program's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct turn_stacks);
+} no_stacks SEC(".maps");
+
 enum drop_place {
 	DROP_UNREPORTED, /* records lost since this CPU's last record: the next one carries it */
 	DROP_RECORDS,    /* records lost in all */
@@ -158,6 +184,7 @@ enum drop_place {
 	DROP_DELIVERIES, /* items past the longest list that is read */
 	DROP_READS,      /* user memory that could not be read */
 	DROP_TURNS,      /* threads whose turns found no place in the map */
+	DROP_STACKS,     /* threads whose stacks found none */
 	DROP_PLACES,
 };
 

@@ -40,6 +40,7 @@ const struct call_event *unused_call_event __attribute__((unused));
 const struct sock_event *unused_sock_event __attribute__((unused));
 const struct packet_event *unused_packet_event __attribute__((unused));
 const struct sched_event *unused_sched_event __attribute__((unused));
+const struct sched_stack_event *unused_sched_stack_event __attribute__((unused));
 const struct deliver_event *unused_deliver_event __attribute__((unused));
 
 /* System calls. The tracepoints are the same on every kernel, and see each call's result even when it slept. */
@@ -154,6 +155,12 @@ SEC("tp_btf/sched_wakeup")
 int BPF_PROG(tp_sched_wakeup, struct task_struct *task)
 {
 	return task_woken(task);
+}
+
+SEC("perf_event")
+int perf_cpu_clock(void *ctx)
+{
+	return clock_ticked(ctx);
 }
 
 /* Receives. */

@@ -215,6 +215,26 @@ struct sched_event {
 	__u64 other; /* ns asleep in further calls */
 };
 
+#define USER_FRAMES 64
+#define KERNEL_FRAMES 32
+
+/* Where a thread was. Addresses only: names are found in user space. */
+struct stack {
+	__u32 call;       /* which it slept in, as in struct sleep */
+	__s32 user_bytes; /* 0 and less: none */
+	__s32 kernel_bytes;
+	__u32 pad;
+	__u64 user[USER_FRAMES];
+	__u64 kernel[KERNEL_FRAMES];
+};
+
+/* The same with stacks: of the longest sleep, and of a sample while it was on a processor. */
+struct sched_stack_event {
+	struct sched_event turn;
+	struct stack asleep;
+	struct stack computing;
+};
+
 _Static_assert(sizeof(struct sched_event) == 96, "sched_event");
 _Static_assert(sizeof(struct deliver_event) == 40, "deliver_event");
 _Static_assert(sizeof(struct event_header) == 24, "header");

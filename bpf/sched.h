@@ -7,6 +7,7 @@
 #define EPWATCH_SCHED_H
 
 #include "emit.h"
+#include "stack.h"
 
 static __always_inline struct turn *open_turn(__u32 tid)
 {
@@ -53,14 +54,16 @@ static __always_inline void went_off(struct turn *t, __u64 now, bool runnable, b
 	t->off = now;
 }
 
-static __always_inline void came_back(struct turn *t, __u64 now)
+static __always_inline void came_back(struct turn *t, __u32 tid, __u64 now)
 {
 	/* Whose waking was not seen counts as asleep. */
 	__u64 woken = t->woken ? t->woken : now;
 
 	t->runnable += now - woken;
-	if (woken > t->off)
+	if (woken > t->off) {
 		add_sleep(t, woken - t->off);
+		sleep_over(tid, woken - t->off);
+	}
 	t->off = 0;
 }
 
@@ -79,10 +82,12 @@ static __always_inline int task_switched(bool preempt, struct task_struct *prev,
 		now = bpf_ktime_get_ns();
 		/* Who is preempted on the way to sleep stays runnable (kernel/sched/core.c, __schedule). */
 		went_off(t, now, preempt || !state, state & TASK_STOPPED_OR_TRACED);
+		if (!t->woken)
+			stack_asleep(ctx, prev->pid, t->call);
 	}
 	t = open_turn(next->pid);
 	if (t && t->off)
-		came_back(t, now ? now : bpf_ktime_get_ns());
+		came_back(t, next->pid, now ? now : bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -116,29 +121,47 @@ static __always_inline void turn_begins(__u32 tid, struct pt_regs *regs)
 	if (!t->since)
 		__sync_fetch_and_add(&in_turn[tid % TURN_SLOTS], 1);
 	__builtin_memset(t, 0, sizeof(*t));
+	stacks_begin(tid);
 	t->regs = (__u64)regs;
 	t->since = bpf_ktime_get_ns();
 }
 
-static __always_inline void emit_turn(struct turn *t, __u32 pid, __u32 tid)
+static __always_inline void fill_turn(struct sched_event *e, struct turn *t, __u32 pid, __u32 tid)
 {
-	struct sched_event *e;
 	int i;
 
-	if (!is_wanted(KIND_SCHED))
-		return;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		count_lost_records(1);
-		return;
-	}
 	fill_header(&e->h, KIND_SCHED, pid, tid);
 	e->start = t->since;
 	e->runnable = t->runnable;
 	e->other = t->other;
 	for (i = 0; i < SLEEPS; i++)
 		e->sleeps[i] = t->sleeps[i];
-	submit(e);
+}
+
+static __always_inline void emit_turn(struct turn *t, __u32 pid, __u32 tid)
+{
+	if (!is_wanted(KIND_SCHED))
+		return;
+	if (with_stacks) {
+		struct sched_stack_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+		if (!e) {
+			count_lost_records(1);
+			return;
+		}
+		fill_turn(&e->turn, t, pid, tid);
+		add_stacks(e, tid);
+		submit(e);
+	} else {
+		struct sched_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+
+		if (!e) {
+			count_lost_records(1);
+			return;
+		}
+		fill_turn(e, t, pid, tid);
+		submit(e);
+	}
 }
 
 static __always_inline void turn_ends(__u32 pid, __u32 tid)
@@ -153,11 +176,34 @@ static __always_inline void turn_ends(__u32 pid, __u32 tid)
 		return;
 	now = bpf_ktime_get_ns();
 	if (t->off)
-		came_back(t, now); /* the switch back was not seen */
+		came_back(t, tid, now); /* the switch back was not seen */
 	if (now - t->since >= slow_turn)
 		emit_turn(t, pid, tid);
 	t->since = 0;
 	__sync_fetch_and_add(&in_turn[tid % TURN_SLOTS], -1);
+}
+
+static __always_inline void turns_over(__u32 pid, __u32 tid)
+{
+	turn_ends(pid, tid);
+	if (slow_turn)
+		bpf_map_delete_elem(&turns, &tid);
+	if (with_stacks)
+		bpf_map_delete_elem(&stacks, &tid);
+}
+
+/* A tick of a processor's clock. */
+static __always_inline int clock_ticked(void *ctx)
+{
+	__u32 tid = bpf_get_current_pid_tgid();
+	struct turn *t;
+
+	if (!ready)
+		return 0;
+	t = open_turn(tid);
+	if (t)
+		sample(ctx, t, tid);
+	return 0;
 }
 
 #endif

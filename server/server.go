@@ -117,6 +117,7 @@ func (h HangUp) String() string {
 type ExpectedFinding struct {
 	Check   string // the check's code
 	Outcome string // empty: any
+	Perhaps bool   // it is true, but counts by the second: a slow machine may not come so far
 	Unread  uint32 // bytes, without the FIN; AnyAmount where runs differ
 }
 

@@ -21,8 +21,9 @@ const maxDeliveries = 1024
 
 // decoder turns records into events. It holds room for one record, so that decoding allocates nothing.
 type decoder struct {
-	_   [0]uint64 // aligned like the records
-	raw [unsafe.Sizeof(epwatchDeliverEvent{}) + maxDeliveries*16]byte
+	_      [0]uint64 // aligned like the records
+	stacks func(pid uint32, user, kernel []uint64) *event.Stack
+	raw    [unsafe.Sizeof(epwatchDeliverEvent{}) + maxDeliveries*16]byte
 }
 
 // decode appends what one record holds to dst; only deliveries hold more than one event. The result does not refer
@@ -50,7 +51,7 @@ func (d *decoder) decode(dst []event.Event, raw []byte) ([]event.Event, error) {
 	case kind == event.KindDeliver:
 		return appendDeliveries(dst, e, (*epwatchDeliverEvent)(unsafe.Pointer(&d.raw)), d.raw[:len(raw)])
 	case kind == event.KindSched:
-		return appendTurn(dst, e, (*epwatchSchedEvent)(unsafe.Pointer(&d.raw))), nil
+		return d.appendTurn(dst, e, d.raw[:len(raw)]), nil
 	case kind == event.KindState, kind == event.KindSnapshot:
 		decodeSock(&e, (*epwatchSockEvent)(unsafe.Pointer(&d.raw)))
 	case kind == event.KindPacket:

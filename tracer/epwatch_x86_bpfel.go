@@ -160,6 +160,13 @@ type epwatchSchedEvent struct {
 	Other uint64
 }
 
+type epwatchSchedStackEvent struct {
+	_         structs.HostLayout
+	Turn      epwatchSchedEvent
+	Asleep    epwatchStack
+	Computing epwatchStack
+}
+
 type epwatchSockEvent struct {
 	_ structs.HostLayout
 	H struct {
@@ -187,6 +194,16 @@ type epwatchSockEvent struct {
 	Netns     uint32
 }
 
+type epwatchStack struct {
+	_           structs.HostLayout
+	Call        uint32
+	UserBytes   int32
+	KernelBytes int32
+	Pad         uint32
+	User        [64]uint64
+	Kernel      [32]uint64
+}
+
 type epwatchTurn struct {
 	_        structs.HostLayout
 	Since    uint64
@@ -205,6 +222,16 @@ type epwatchTurn struct {
 	Pad  uint32
 }
 
+type epwatchTurnStacks struct {
+	_         structs.HostLayout
+	Longest   uint64
+	Sampled   uint64
+	Kept      uint32
+	Pad       uint32
+	Asleep    [2]epwatchStack
+	Computing epwatchStack
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -213,8 +240,10 @@ const (
 	epwatchMapDrops                           = "drops"
 	epwatchMapEvents                          = "events"
 	epwatchMapInstances                       = "instances"
+	epwatchMapNoStacks                        = "no_stacks"
 	epwatchMapPorts                           = "ports"
 	epwatchMapSocks                           = "socks"
+	epwatchMapStacks                          = "stacks"
 	epwatchMapTargets                         = "targets"
 	epwatchMapTurns                           = "turns"
 	epwatchProgFentryEpAutoremoveWakeFunction = "fentry_ep_autoremove_wake_function"
@@ -243,6 +272,7 @@ const (
 	epwatchProgKprobeTcpSpliceRead            = "kprobe_tcp_splice_read"
 	epwatchProgKprobeTcpV4SendReset           = "kprobe_tcp_v4_send_reset"
 	epwatchProgKprobeTcpV6SendReset           = "kprobe_tcp_v6_send_reset"
+	epwatchProgPerfCpuClock                   = "perf_cpu_clock"
 	epwatchProgTpInetSkErrorReport            = "tp_inet_sk_error_report"
 	epwatchProgTpInetSockSetState             = "tp_inet_sock_set_state"
 	epwatchProgTpNetDevQueue                  = "tp_net_dev_queue"
@@ -291,9 +321,11 @@ const (
 	epwatchVarUnusedPacketEvent               = "unused_packet_event"
 	epwatchVarUnusedResetReason               = "unused_reset_reason"
 	epwatchVarUnusedSchedEvent                = "unused_sched_event"
+	epwatchVarUnusedSchedStackEvent           = "unused_sched_stack_event"
 	epwatchVarUnusedSockEvent                 = "unused_sock_event"
 	epwatchVarWakeBytes                       = "wake_bytes"
 	epwatchVarWantedKinds                     = "wanted_kinds"
+	epwatchVarWithStacks                      = "with_stacks"
 )
 
 // loadEpwatch returns the embedded CollectionSpec for epwatch.
@@ -364,6 +396,7 @@ type epwatchProgramSpecs struct {
 	KprobeTcpSpliceRead            *ebpf.ProgramSpec `ebpf:"kprobe_tcp_splice_read"`
 	KprobeTcpV4SendReset           *ebpf.ProgramSpec `ebpf:"kprobe_tcp_v4_send_reset"`
 	KprobeTcpV6SendReset           *ebpf.ProgramSpec `ebpf:"kprobe_tcp_v6_send_reset"`
+	PerfCpuClock                   *ebpf.ProgramSpec `ebpf:"perf_cpu_clock"`
 	TpInetSkErrorReport            *ebpf.ProgramSpec `ebpf:"tp_inet_sk_error_report"`
 	TpInetSockSetState             *ebpf.ProgramSpec `ebpf:"tp_inet_sock_set_state"`
 	TpNetDevQueue                  *ebpf.ProgramSpec `ebpf:"tp_net_dev_queue"`
@@ -396,8 +429,10 @@ type epwatchMapSpecs struct {
 	Drops     *ebpf.MapSpec `ebpf:"drops"`
 	Events    *ebpf.MapSpec `ebpf:"events"`
 	Instances *ebpf.MapSpec `ebpf:"instances"`
+	NoStacks  *ebpf.MapSpec `ebpf:"no_stacks"`
 	Ports     *ebpf.MapSpec `ebpf:"ports"`
 	Socks     *ebpf.MapSpec `ebpf:"socks"`
+	Stacks    *ebpf.MapSpec `ebpf:"stacks"`
 	Targets   *ebpf.MapSpec `ebpf:"targets"`
 	Turns     *ebpf.MapSpec `ebpf:"turns"`
 }
@@ -406,35 +441,37 @@ type epwatchMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type epwatchVariableSpecs struct {
-	EpPollCallbackAddr *ebpf.VariableSpec `ebpf:"ep_poll_callback_addr"`
-	EventpollFops      *ebpf.VariableSpec `ebpf:"eventpoll_fops"`
-	FollowChildren     *ebpf.VariableSpec `ebpf:"follow_children"`
-	InTurn             *ebpf.VariableSpec `ebpf:"in_turn"`
-	ListedPid          *ebpf.VariableSpec `ebpf:"listed_pid"`
-	NumberOfFds        *ebpf.VariableSpec `ebpf:"number_of_fds"`
-	OnlyFds            *ebpf.VariableSpec `ebpf:"only_fds"`
-	OnlyPort           *ebpf.VariableSpec `ebpf:"only_port"`
-	QueuedByReady      *ebpf.VariableSpec `ebpf:"queued_by_ready"`
-	Ready              *ebpf.VariableSpec `ebpf:"ready"`
-	RecvDeferred       *ebpf.VariableSpec `ebpf:"recv_deferred"`
-	ResetReasonArg     *ebpf.VariableSpec `ebpf:"reset_reason_arg"`
-	SlowTurn           *ebpf.VariableSpec `ebpf:"slow_turn"`
-	SocketFops         *ebpf.VariableSpec `ebpf:"socket_fops"`
-	SwitchHasState     *ebpf.VariableSpec `ebpf:"switch_has_state"`
-	TargetComm         *ebpf.VariableSpec `ebpf:"target_comm"`
-	UnusedCallEvent    *ebpf.VariableSpec `ebpf:"unused_call_event"`
-	UnusedCallId       *ebpf.VariableSpec `ebpf:"unused_call_id"`
-	UnusedDeliverEvent *ebpf.VariableSpec `ebpf:"unused_deliver_event"`
-	UnusedDropPlace    *ebpf.VariableSpec `ebpf:"unused_drop_place"`
-	UnusedEventFlag    *ebpf.VariableSpec `ebpf:"unused_event_flag"`
-	UnusedEventKind    *ebpf.VariableSpec `ebpf:"unused_event_kind"`
-	UnusedListedFile   *ebpf.VariableSpec `ebpf:"unused_listed_file"`
-	UnusedPacketEvent  *ebpf.VariableSpec `ebpf:"unused_packet_event"`
-	UnusedResetReason  *ebpf.VariableSpec `ebpf:"unused_reset_reason"`
-	UnusedSchedEvent   *ebpf.VariableSpec `ebpf:"unused_sched_event"`
-	UnusedSockEvent    *ebpf.VariableSpec `ebpf:"unused_sock_event"`
-	WakeBytes          *ebpf.VariableSpec `ebpf:"wake_bytes"`
-	WantedKinds        *ebpf.VariableSpec `ebpf:"wanted_kinds"`
+	EpPollCallbackAddr    *ebpf.VariableSpec `ebpf:"ep_poll_callback_addr"`
+	EventpollFops         *ebpf.VariableSpec `ebpf:"eventpoll_fops"`
+	FollowChildren        *ebpf.VariableSpec `ebpf:"follow_children"`
+	InTurn                *ebpf.VariableSpec `ebpf:"in_turn"`
+	ListedPid             *ebpf.VariableSpec `ebpf:"listed_pid"`
+	NumberOfFds           *ebpf.VariableSpec `ebpf:"number_of_fds"`
+	OnlyFds               *ebpf.VariableSpec `ebpf:"only_fds"`
+	OnlyPort              *ebpf.VariableSpec `ebpf:"only_port"`
+	QueuedByReady         *ebpf.VariableSpec `ebpf:"queued_by_ready"`
+	Ready                 *ebpf.VariableSpec `ebpf:"ready"`
+	RecvDeferred          *ebpf.VariableSpec `ebpf:"recv_deferred"`
+	ResetReasonArg        *ebpf.VariableSpec `ebpf:"reset_reason_arg"`
+	SlowTurn              *ebpf.VariableSpec `ebpf:"slow_turn"`
+	SocketFops            *ebpf.VariableSpec `ebpf:"socket_fops"`
+	SwitchHasState        *ebpf.VariableSpec `ebpf:"switch_has_state"`
+	TargetComm            *ebpf.VariableSpec `ebpf:"target_comm"`
+	UnusedCallEvent       *ebpf.VariableSpec `ebpf:"unused_call_event"`
+	UnusedCallId          *ebpf.VariableSpec `ebpf:"unused_call_id"`
+	UnusedDeliverEvent    *ebpf.VariableSpec `ebpf:"unused_deliver_event"`
+	UnusedDropPlace       *ebpf.VariableSpec `ebpf:"unused_drop_place"`
+	UnusedEventFlag       *ebpf.VariableSpec `ebpf:"unused_event_flag"`
+	UnusedEventKind       *ebpf.VariableSpec `ebpf:"unused_event_kind"`
+	UnusedListedFile      *ebpf.VariableSpec `ebpf:"unused_listed_file"`
+	UnusedPacketEvent     *ebpf.VariableSpec `ebpf:"unused_packet_event"`
+	UnusedResetReason     *ebpf.VariableSpec `ebpf:"unused_reset_reason"`
+	UnusedSchedEvent      *ebpf.VariableSpec `ebpf:"unused_sched_event"`
+	UnusedSchedStackEvent *ebpf.VariableSpec `ebpf:"unused_sched_stack_event"`
+	UnusedSockEvent       *ebpf.VariableSpec `ebpf:"unused_sock_event"`
+	WakeBytes             *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	WantedKinds           *ebpf.VariableSpec `ebpf:"wanted_kinds"`
+	WithStacks            *ebpf.VariableSpec `ebpf:"with_stacks"`
 }
 
 // epwatchObjects contains all objects after they have been loaded into the kernel.
@@ -461,8 +498,10 @@ type epwatchMaps struct {
 	Drops     *ebpf.Map `ebpf:"drops"`
 	Events    *ebpf.Map `ebpf:"events"`
 	Instances *ebpf.Map `ebpf:"instances"`
+	NoStacks  *ebpf.Map `ebpf:"no_stacks"`
 	Ports     *ebpf.Map `ebpf:"ports"`
 	Socks     *ebpf.Map `ebpf:"socks"`
+	Stacks    *ebpf.Map `ebpf:"stacks"`
 	Targets   *ebpf.Map `ebpf:"targets"`
 	Turns     *ebpf.Map `ebpf:"turns"`
 }
@@ -473,8 +512,10 @@ func (m *epwatchMaps) Close() error {
 		m.Drops,
 		m.Events,
 		m.Instances,
+		m.NoStacks,
 		m.Ports,
 		m.Socks,
+		m.Stacks,
 		m.Targets,
 		m.Turns,
 	)
@@ -484,35 +525,37 @@ func (m *epwatchMaps) Close() error {
 //
 // It can be passed to loadEpwatchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type epwatchVariables struct {
-	EpPollCallbackAddr *ebpf.Variable `ebpf:"ep_poll_callback_addr"`
-	EventpollFops      *ebpf.Variable `ebpf:"eventpoll_fops"`
-	FollowChildren     *ebpf.Variable `ebpf:"follow_children"`
-	InTurn             *ebpf.Variable `ebpf:"in_turn"`
-	ListedPid          *ebpf.Variable `ebpf:"listed_pid"`
-	NumberOfFds        *ebpf.Variable `ebpf:"number_of_fds"`
-	OnlyFds            *ebpf.Variable `ebpf:"only_fds"`
-	OnlyPort           *ebpf.Variable `ebpf:"only_port"`
-	QueuedByReady      *ebpf.Variable `ebpf:"queued_by_ready"`
-	Ready              *ebpf.Variable `ebpf:"ready"`
-	RecvDeferred       *ebpf.Variable `ebpf:"recv_deferred"`
-	ResetReasonArg     *ebpf.Variable `ebpf:"reset_reason_arg"`
-	SlowTurn           *ebpf.Variable `ebpf:"slow_turn"`
-	SocketFops         *ebpf.Variable `ebpf:"socket_fops"`
-	SwitchHasState     *ebpf.Variable `ebpf:"switch_has_state"`
-	TargetComm         *ebpf.Variable `ebpf:"target_comm"`
-	UnusedCallEvent    *ebpf.Variable `ebpf:"unused_call_event"`
-	UnusedCallId       *ebpf.Variable `ebpf:"unused_call_id"`
-	UnusedDeliverEvent *ebpf.Variable `ebpf:"unused_deliver_event"`
-	UnusedDropPlace    *ebpf.Variable `ebpf:"unused_drop_place"`
-	UnusedEventFlag    *ebpf.Variable `ebpf:"unused_event_flag"`
-	UnusedEventKind    *ebpf.Variable `ebpf:"unused_event_kind"`
-	UnusedListedFile   *ebpf.Variable `ebpf:"unused_listed_file"`
-	UnusedPacketEvent  *ebpf.Variable `ebpf:"unused_packet_event"`
-	UnusedResetReason  *ebpf.Variable `ebpf:"unused_reset_reason"`
-	UnusedSchedEvent   *ebpf.Variable `ebpf:"unused_sched_event"`
-	UnusedSockEvent    *ebpf.Variable `ebpf:"unused_sock_event"`
-	WakeBytes          *ebpf.Variable `ebpf:"wake_bytes"`
-	WantedKinds        *ebpf.Variable `ebpf:"wanted_kinds"`
+	EpPollCallbackAddr    *ebpf.Variable `ebpf:"ep_poll_callback_addr"`
+	EventpollFops         *ebpf.Variable `ebpf:"eventpoll_fops"`
+	FollowChildren        *ebpf.Variable `ebpf:"follow_children"`
+	InTurn                *ebpf.Variable `ebpf:"in_turn"`
+	ListedPid             *ebpf.Variable `ebpf:"listed_pid"`
+	NumberOfFds           *ebpf.Variable `ebpf:"number_of_fds"`
+	OnlyFds               *ebpf.Variable `ebpf:"only_fds"`
+	OnlyPort              *ebpf.Variable `ebpf:"only_port"`
+	QueuedByReady         *ebpf.Variable `ebpf:"queued_by_ready"`
+	Ready                 *ebpf.Variable `ebpf:"ready"`
+	RecvDeferred          *ebpf.Variable `ebpf:"recv_deferred"`
+	ResetReasonArg        *ebpf.Variable `ebpf:"reset_reason_arg"`
+	SlowTurn              *ebpf.Variable `ebpf:"slow_turn"`
+	SocketFops            *ebpf.Variable `ebpf:"socket_fops"`
+	SwitchHasState        *ebpf.Variable `ebpf:"switch_has_state"`
+	TargetComm            *ebpf.Variable `ebpf:"target_comm"`
+	UnusedCallEvent       *ebpf.Variable `ebpf:"unused_call_event"`
+	UnusedCallId          *ebpf.Variable `ebpf:"unused_call_id"`
+	UnusedDeliverEvent    *ebpf.Variable `ebpf:"unused_deliver_event"`
+	UnusedDropPlace       *ebpf.Variable `ebpf:"unused_drop_place"`
+	UnusedEventFlag       *ebpf.Variable `ebpf:"unused_event_flag"`
+	UnusedEventKind       *ebpf.Variable `ebpf:"unused_event_kind"`
+	UnusedListedFile      *ebpf.Variable `ebpf:"unused_listed_file"`
+	UnusedPacketEvent     *ebpf.Variable `ebpf:"unused_packet_event"`
+	UnusedResetReason     *ebpf.Variable `ebpf:"unused_reset_reason"`
+	UnusedSchedEvent      *ebpf.Variable `ebpf:"unused_sched_event"`
+	UnusedSchedStackEvent *ebpf.Variable `ebpf:"unused_sched_stack_event"`
+	UnusedSockEvent       *ebpf.Variable `ebpf:"unused_sock_event"`
+	WakeBytes             *ebpf.Variable `ebpf:"wake_bytes"`
+	WantedKinds           *ebpf.Variable `ebpf:"wanted_kinds"`
+	WithStacks            *ebpf.Variable `ebpf:"with_stacks"`
 }
 
 // epwatchPrograms contains all programs after they have been loaded into the kernel.
@@ -545,6 +588,7 @@ type epwatchPrograms struct {
 	KprobeTcpSpliceRead            *ebpf.Program `ebpf:"kprobe_tcp_splice_read"`
 	KprobeTcpV4SendReset           *ebpf.Program `ebpf:"kprobe_tcp_v4_send_reset"`
 	KprobeTcpV6SendReset           *ebpf.Program `ebpf:"kprobe_tcp_v6_send_reset"`
+	PerfCpuClock                   *ebpf.Program `ebpf:"perf_cpu_clock"`
 	TpInetSkErrorReport            *ebpf.Program `ebpf:"tp_inet_sk_error_report"`
 	TpInetSockSetState             *ebpf.Program `ebpf:"tp_inet_sock_set_state"`
 	TpNetDevQueue                  *ebpf.Program `ebpf:"tp_net_dev_queue"`
@@ -597,6 +641,7 @@ func (p *epwatchPrograms) Close() error {
 		p.KprobeTcpSpliceRead,
 		p.KprobeTcpV4SendReset,
 		p.KprobeTcpV6SendReset,
+		p.PerfCpuClock,
 		p.TpInetSkErrorReport,
 		p.TpInetSockSetState,
 		p.TpNetDevQueue,

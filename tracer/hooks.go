@@ -21,6 +21,7 @@ const (
 	attachFexit
 	attachKprobe
 	attachTracepoint
+	attachClock // a clock of each processor, by perf_event_open
 )
 
 // program is one BPF program of the object and what it needs of the kernel.
@@ -56,6 +57,8 @@ type hook struct {
 	packets bool
 	// turns: only wanted with Options.SlowTurn.
 	turns bool
+	// stacks: only wanted with Options.Stacks.
+	stacks bool
 }
 
 func fentry(target string) program {
@@ -135,6 +138,10 @@ func hookTable() []hook {
 		{event: "sched", turns: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("sched_switch"), tp("sched_wakeup")},
 				misses: "the turn that a thread is in when the observation begins"},
+		}},
+		{event: "samples", stacks: true, everywhere: true, ways: []way{
+			{family: Tracepoint, programs: []program{{name: "perf_cpu_clock", attach: attachClock, target: "cpu_clock"}},
+				misses: "what takes less than the hundredth of a second"},
 		}},
 		{event: "packet", packets: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("net_dev_queue"), tp("netif_receive_skb")}, misses: "TCP behind IPv6 extension headers"},

@@ -93,7 +93,7 @@ func (k *kernel) readSymbols() {
 	for _, h := range hookTable() {
 		for _, w := range h.ways {
 			for _, p := range append(append([]program{}, w.programs...), w.extra...) {
-				if p.attach != attachTracepoint {
+				if p.attach != attachTracepoint && p.attach != attachClock {
 					wanted[p.target] = true
 				}
 			}
@@ -179,6 +179,9 @@ func tryKprobe() verdict {
 func (k *kernel) has(p program) verdict {
 	if p.again && !k.preemptsPrograms() {
 		return verdict{No, "this kernel does not preempt the first program on " + p.target, ""}
+	}
+	if p.attach == attachClock {
+		return tryClock()
 	}
 	if p.attach == attachTracepoint {
 		var typedef *btf.Typedef

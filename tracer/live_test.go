@@ -208,7 +208,7 @@ func TestEveryProgramFires(t *testing.T) {
 	defer stats.Close()
 	for _, family := range usableFamilies(t) {
 		t.Run(string(family), func(t *testing.T) {
-			events, lines, tr := observe(t, "tour", Options{Backend: family, Packets: true, SlowTurn: tourTurn})
+			events, lines, tr := observe(t, "tour", Options{Backend: family, Packets: true, SlowTurn: tourTurn, Stacks: noNames})
 			observations["tour by "+string(family)] = observation{events, lines, tr.Stats().Lost}
 			kinds := make(map[event.Kind]int)
 			for _, e := range events {

@@ -28,10 +28,14 @@ func TestTableNamesTheObjectsPrograms(t *testing.T) {
 					continue
 				}
 				section := map[attachment]string{attachFentry: "fentry/", attachFexit: "fexit/", attachKprobe: "kprobe/", attachTracepoint: "tp_btf/"}[p.attach]
-				if want := section + p.target; program.SectionName != want {
+				want := section + p.target
+				if p.attach == attachClock {
+					want = "perf_event"
+				}
+				if program.SectionName != want {
 					t.Errorf("%s is in section %s, the table says %s", p.name, program.SectionName, want)
 				}
-				if (p.attach == attachTracepoint) != (w.family == Tracepoint) {
+				if (p.attach == attachTracepoint || p.attach == attachClock) != (w.family == Tracepoint) {
 					t.Errorf("%s by %s: %s belongs to another family", h.event, w.family, p.name)
 				}
 			}
@@ -122,7 +126,7 @@ func TestDropPlacesAgree(t *testing.T) {
 	want := map[string]uint64{
 		"DROP_UNREPORTED": dropUnreported, "DROP_RECORDS": dropRecords, "DROP_CALLS": dropCalls, "DROP_SOCKS": dropSocks,
 		"DROP_INSTANCES": dropInstances, "DROP_DELIVERIES": dropDeliveries, "DROP_READS": dropReads,
-		"DROP_TURNS": dropTurns, "DROP_PLACES": dropPlaces,
+		"DROP_TURNS": dropTurns, "DROP_STACKS": dropStacks, "DROP_PLACES": dropPlaces,
 	}
 	if fmt.Sprint(values) != fmt.Sprint(want) {
 		t.Errorf("enum drop_place is %v, stats.go has %v", values, want)

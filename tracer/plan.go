@@ -7,7 +7,7 @@ import (
 
 // Hook is what was chosen for one event, or why nothing was.
 type Hook struct {
-	Event    string   // the table's name of the event: calls, wakeup, woken, recv, reset, state, queued, release, process, sched, packet
+	Event    string   // the table's name of the event: calls, wakeup, woken, recv, reset, state, queued, release, process, sched, samples, packet
 	Family   Family   // empty when there is no hook
 	Programs []string // what is attached: functions and tracepoints
 	Misses   string   // what this hook cannot see
@@ -25,7 +25,7 @@ type choice struct {
 // with the reason. An event that has no way is returned in missing.
 func (k *kernel) plan(o Options, failed map[string]string) (chosen []choice, missing []Hook) {
 	for _, h := range hookTable() {
-		if h.packets && !o.Packets || h.turns && o.SlowTurn <= 0 {
+		if h.packets && !o.Packets || h.turns && o.SlowTurn <= 0 || h.stacks && (o.SlowTurn <= 0 || o.Stacks == nil) {
 			continue
 		}
 		c, reasons := k.choose(h, o.Backend, failed)

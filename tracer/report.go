@@ -139,7 +139,7 @@ func (k *kernel) tryAll(refused map[string]string) error {
 
 // try loads and attaches one program and removes it. The ready flag stays 0, so it does nothing meanwhile.
 func (k *kernel) try(spec *ebpf.CollectionSpec, h hook, w way, p program) error {
-	only, err := k.configure(spec, Options{Buffer: os.Getpagesize(), SlowTurn: time.Second}, []choice{{hook: h, way: w}}, []program{p})
+	only, err := k.configure(spec, Options{Buffer: os.Getpagesize(), SlowTurn: time.Second, Stacks: noNames}, []choice{{hook: h, way: w}}, []program{p})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ const (
 	dropDeliveries
 	dropReads
 	dropTurns
+	dropStacks
 	dropPlaces
 )
 
@@ -24,6 +25,7 @@ func dropNames() [dropPlaces]string {
 		dropDeliveries: "deliveries past the longest list that is read",
 		dropReads:      "arguments that could not be read from user memory",
 		dropTurns:      "threads whose turns found no place in the table",
+		dropStacks:     "threads whose stacks found no place in the table",
 	}
 }
 

@@ -42,6 +42,9 @@ type Options struct {
 	// SlowTurn has threads followed from the return of a wait to the next wait, and tells what became of the time when that
 	// took as long; 0 follows none.
 	SlowTurn time.Duration
+	// Stacks has the stacks of slow turns taken as well, and names their addresses; nil takes none. It is called by Read, with
+	// the innermost address first, while the thread may go on or end, and what it returns is kept.
+	Stacks func(pid uint32, user, kernel []uint64) *event.Stack
 }
 
 // MaxFDs is how many descriptors Options.FDs holds at most (bpf/emit.h, only_fds).
@@ -62,7 +65,7 @@ const (
 type Tracer struct {
 	hooks   []Hook
 	coll    *ebpf.Collection
-	links   []link.Link
+	links   []io.Closer
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
 	decoder decoder
@@ -154,7 +157,10 @@ func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperat
 		k.blame(only, programs, failed)
 		return nil, fmt.Errorf("loading programs: %w", err)
 	}
-	t := &Tracer{coll: coll, instances: instances{owners: coll.Maps[epwatchMapInstances], targets: coll.Maps[epwatchMapTargets]}}
+	t := &Tracer{
+		coll: coll, decoder: decoder{stacks: o.Stacks},
+		instances: instances{owners: coll.Maps[epwatchMapInstances], targets: coll.Maps[epwatchMapTargets]},
+	}
 	for _, p := range programs {
 		l, err := attach(coll.Programs[p.name], p)
 		if err != nil {
@@ -191,12 +197,17 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 		o.SlowTurn = 0
 		only.Maps[epwatchMapTurns].MaxEntries = 1
 	}
+	if o.SlowTurn == 0 || o.Stacks == nil {
+		o.Stacks = nil
+		only.Maps[epwatchMapStacks].MaxEntries = 1
+	}
 	constants := map[string]any{
 		epwatchVarFollowChildren: o.Follow,
 		epwatchVarResetReasonArg: k.resetReasonArgument(),
 		epwatchVarWakeBytes:      min(size/8, 64<<10),
 		epwatchVarSlowTurn:       uint64(o.SlowTurn),
 		epwatchVarSwitchHasState: k.switchHasState(),
+		epwatchVarWithStacks:     o.Stacks != nil,
 	}
 	if w := wayOf(chosen, "wakeup"); w != nil && w.walks {
 		constants[epwatchVarEpPollCallbackAddr] = k.symbols["ep_poll_callback"]
@@ -273,8 +284,10 @@ func (k *kernel) blame(only *ebpf.CollectionSpec, programs []program, failed map
 	}
 }
 
-func attach(p *ebpf.Program, how program) (link.Link, error) {
+func attach(p *ebpf.Program, how program) (io.Closer, error) {
 	switch how.attach {
+	case attachClock:
+		return attachClocks(p)
 	case attachKprobe:
 		return link.Kprobe(how.target, p, nil)
 	default:

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"time"
+	"unsafe"
 
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/proc"
@@ -29,7 +30,8 @@ func (t *Tracer) answer(dst []event.Event) []event.Event {
 	for _, th := range t.asked {
 		now := Now()
 		if turn, ok := t.turn(th.tid); ok {
-			dst = turn.append(dst, th, now)
+			asleep, computing := t.stacks(turn, th)
+			dst = turn.append(dst, th, now, asleep, computing)
 		}
 	}
 	t.asked = t.asked[:0]
@@ -58,7 +60,7 @@ func (t *Tracer) turn(tid uint32) (turn, bool) {
 type turn epwatchTurn
 
 // append makes events of the parts, with the one that is not over counted up to now.
-func (u turn) append(dst []event.Event, th thread, now event.Time) []event.Event {
+func (u turn) append(dst []event.Event, th thread, now event.Time, asleep, computing stackOf) []event.Event {
 	e := event.Event{
 		Kind: event.KindSched, Time: now, Start: event.Time(u.Since), PID: th.pid, TID: th.tid, FD: event.NoFD, EpFD: event.NoFD,
 	}
@@ -73,21 +75,64 @@ func (u turn) append(dst []event.Event, th thread, now event.Time) []event.Event
 			p.current = event.Blocked
 		}
 		p.runnable += max(now.Sub(woken), 0)
-		if asleep := woken.Sub(off); asleep > 0 {
-			p.sleep(sleepOf(u.Call, 1, uint64(asleep)))
+		if slept := woken.Sub(off); slept > 0 {
+			p.sleep(sleepOf(u.Call, 1, uint64(slept)))
 		}
+	}
+	p.asleep, p.computing = asleep, computing
+	return p.append(dst, e)
+}
+
+// appendTurn unpacks what a finished turn was made of, with stacks where the record is long enough.
+func (d *decoder) appendTurn(dst []event.Event, e event.Event, raw []byte) []event.Event {
+	r := (*epwatchSchedStackEvent)(unsafe.Pointer(&d.raw))
+	e.Start = event.Time(r.Turn.Start)
+	p := parts{runnable: time.Duration(r.Turn.Runnable), other: time.Duration(r.Turn.Other)}
+	for _, s := range r.Turn.Sleeps {
+		p.sleeps = append(p.sleeps, sleepOf(s.Number, s.Times, s.Time))
+	}
+	if d.stacks != nil && len(raw) >= int(unsafe.Sizeof(*r)) {
+		p.asleep, p.computing = d.named(e.PID, &r.Asleep), d.named(e.PID, &r.Computing)
 	}
 	return p.append(dst, e)
 }
 
-// appendTurn unpacks what a finished turn was made of.
-func appendTurn(dst []event.Event, e event.Event, r *epwatchSchedEvent) []event.Event {
-	e.Start = event.Time(r.Start)
-	p := parts{runnable: time.Duration(r.Runnable), other: time.Duration(r.Other)}
-	for _, s := range r.Sleeps {
-		p.sleeps = append(p.sleeps, sleepOf(s.Number, s.Times, s.Time))
+// stackOf is a stack and what the thread did when it was taken.
+type stackOf struct {
+	stack *event.Stack // nil for none
+	sleep event.Sched
+}
+
+// named gives names to a stack's addresses.
+func (d *decoder) named(pid uint32, s *epwatchStack) stackOf {
+	user, kernel := frames(s.User[:], s.UserBytes), frames(s.Kernel[:], s.KernelBytes)
+	if len(user)+len(kernel) == 0 {
+		return stackOf{}
 	}
-	return p.append(dst, e)
+	return stackOf{stack: d.stacks(pid, user, kernel), sleep: sleepOf(s.Call, 0, 0)}
+}
+
+// frames are the addresses that were filled in.
+func frames(room []uint64, bytes int32) []uint64 {
+	return room[:min(len(room), int(max(bytes, 0))/8)]
+}
+
+// stacks reads the stacks of a turn that is not over: of the sleep that lasts, else of the longest, and of a sample.
+func (t *Tracer) stacks(u turn, th thread) (asleep, computing stackOf) {
+	var all epwatchTurnStacks
+	if t.decoder.stacks == nil || t.coll.Maps[epwatchMapStacks].Lookup(th.tid, &all) != nil {
+		return stackOf{}, stackOf{}
+	}
+	switch kept := all.Kept & 1; {
+	case u.Off != 0 && u.Woken == 0:
+		asleep = t.decoder.named(th.pid, &all.Asleep[1-kept])
+	case all.Longest > 0:
+		asleep = t.decoder.named(th.pid, &all.Asleep[kept])
+	}
+	if all.Sampled >= u.Since {
+		computing = t.decoder.named(th.pid, &all.Computing)
+	}
+	return asleep, computing
 }
 
 // parts are what the time of a turn went to, but for what is left: that was spent on a processor.
@@ -96,6 +141,8 @@ type parts struct {
 	sleeps          []event.Sched
 	current         event.Doing // what lasts, DoingUnknown when the turn is over
 	now             int         // the sleep that lasts, where current is Blocked
+
+	asleep, computing stackOf
 }
 
 func sleepOf(number, times uint32, ns uint64) event.Sched {
@@ -142,9 +189,12 @@ func (p *parts) append(dst []event.Event, e event.Event) []event.Event {
 		dst = append(dst, e)
 		e.Lost = 0 // told once
 	}
-	add(event.Sched{Doing: event.Computing, For: max(computing, 0)}, p.current == event.Computing)
+	add(event.Sched{Doing: event.Computing, For: max(computing, 0), Stack: p.computing.stack}, p.current == event.Computing)
 	add(event.Sched{Doing: event.Runnable, For: p.runnable}, p.current == event.Runnable)
 	for i, s := range p.sleeps {
+		if s.Doing == p.asleep.sleep.Doing && s.Call == p.asleep.sleep.Call {
+			s.Stack = p.asleep.stack
+		}
 		add(s, p.current == event.Blocked && p.now == i)
 	}
 	add(event.Sched{Doing: event.Blocked, For: p.other, Call: event.OtherCalls}, false)

@@ -18,7 +18,7 @@ import (
 )
 
 func reported() []string {
-	return []string{"calls", "wakeup", "recv", "reset", "state", "release", "process", "sched"}
+	return []string{"calls", "wakeup", "recv", "reset", "state", "release", "process", "sched", "woken"}
 }
 
 // reportOf makes a report where each event has the given answers, fentry first.
@@ -93,6 +93,7 @@ func TestAvailability(t *testing.T) {
 	withoutReset["reset-on-close"] = "not at all: no reset"
 	unsureReset := same("in full")
 	unsureReset["reset-on-close"] = "could not tell: about reset"
+	yes := [3]tracer.Answer{tracer.Yes, tracer.Yes, tracer.Yes}
 	for _, c := range []struct {
 		name    string
 		answers map[string][3]tracer.Answer
@@ -108,6 +109,10 @@ func TestAvailability(t *testing.T) {
 			"close-wait": "not at all: no calls, state", "reset-on-close": "not at all: no calls, reset, process",
 			"loop-stall": "not at all: no calls, wakeup",
 		}},
+		{"nobody woken", map[string][3]tracer.Answer{"calls": yes, "wakeup": yes, "recv": yes, "state": yes, "woken": {tracer.No, tracer.No, tracer.No}},
+			map[string]string{
+				"busy-loop": "in part: no woken", "thundering-herd": "not at all: no woken", "spurious-wakeup": "in full",
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := answersOf(reportOf(c.answers))
@@ -172,7 +177,7 @@ func TestDoctorJSON(t *testing.T) {
 			t.Errorf("answer %q", v.Answer)
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"doctor": 1, "fact": 5, "privilege": 3, "hook": 24, "check": len(diagnose.Checks())}, count); diff != "" {
+	if diff := cmp.Diff(map[string]int{"doctor": 1, "fact": 5, "privilege": 3, "hook": 27, "check": len(diagnose.Checks())}, count); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if strings.Contains(out.String(), "null") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"syscall"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/epwatch/epwatch/internal/diagnose"
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/render"
+	"github.com/epwatch/epwatch/internal/symbol"
 	"github.com/epwatch/epwatch/internal/timeline"
 	"github.com/epwatch/epwatch/tracer"
 )
@@ -28,6 +30,7 @@ type observeFlags struct {
 	buffer   int
 	packets  bool
 	duration time.Duration
+	stacks   bool
 }
 
 func (f *observeFlags) add(cmd *cobra.Command, packetsHelp, durationHelp string) {
@@ -45,6 +48,7 @@ func (f *observeFlags) add(cmd *cobra.Command, packetsHelp, durationHelp string)
 	fl.Var(sizeFlag{&f.buffer}, "buffer", "size of the kernel's ring buffer, such as 512K or 8M")
 	fl.BoolVar(&f.packets, "packets", false, packetsHelp)
 	fl.DurationVar(&f.duration, "duration", 0, durationHelp)
+	fl.BoolVar(&f.stacks, "stacks", false, "with loop-stall, say where the thread was: its program's functions and the kernel's")
 	complete(cmd, "backend", families)
 	complete(cmd, "check", checkCodes())
 	complete(cmd, "fail-on", append(checkCodes(), anyCheck))
@@ -53,6 +57,9 @@ func (f *observeFlags) add(cmd *cobra.Command, packetsHelp, durationHelp string)
 func (f *observeFlags) check() error {
 	if f.duration < 0 {
 		return usagef("invalid duration %v", f.duration)
+	}
+	if f.stacks && len(f.checks) > 0 && !slices.Contains(f.checks, "loop-stall") {
+		return usagef("--stacks needs the check loop-stall")
 	}
 	return f.reportFlags.check()
 }
@@ -76,6 +83,14 @@ func (f *observeFlags) open() (*output, error) {
 // privileges that are not needed any more.
 func (f *observeFlags) attach(o tracer.Options, latecomers func() []uint32) (*tracer.Tracer, error) {
 	o.Backend, o.Buffer, o.Packets = tracer.Family(f.backend), f.buffer, f.packets
+	if f.stacks && o.SlowTurn > 0 {
+		// Now, while the kernel still shows the addresses of its functions and nothing has to keep up with anything.
+		names := symbol.New()
+		for _, pid := range o.PIDs {
+			names.Warm(pid)
+		}
+		o.Stacks = names.Stack
+	}
 	tr, err := tracer.Open(o)
 	if err != nil {
 		return nil, err

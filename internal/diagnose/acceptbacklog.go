@@ -63,6 +63,11 @@ func (r *backlogRule) Expire(now event.Time) {
 			r.s.start(c.file, c, c.ripe, r.threshold)
 			continue
 		}
+		if c.file.Shared {
+			r.c.Unknown("a child process that is not observed may accept from the same listener")
+			r.s.drop(c.file)
+			continue
+		}
 		f := newFinding(c.file, c.interest)
 		f.Severity, f.Outcome = SeverityWarning, OutcomeOngoing
 		f.Start, f.Unread, f.TID = c.since, c.unread, c.tid
@@ -284,10 +289,6 @@ func (r *backlogRule) judge(ev *event.Event, f *timeline.File) {
 	i, since, ok := forsaken(f)
 	if !ok {
 		r.restart(f)
-		return
-	}
-	if f.Shared {
-		r.c.Unknown("a listener is shared with a child process that is not observed")
 		return
 	}
 	if c != nil {

@@ -152,7 +152,7 @@ func (r *busyRule) turn(ev *event.Event, th *timeline.Thread) {
 			s.ready = 0
 		}
 	}
-	if th.Last.Slept || th.Last.Items != int64(len(th.Handling)) {
+	if th.Last.Items != int64(len(th.Handling)) {
 		return
 	}
 	for _, i := range th.Handling {
@@ -271,7 +271,7 @@ func (r *busyRule) stopped(s *spin) {
 		return
 	}
 	f.End = s.last
-	f.Outcome = OutcomeSelfResumed
+	f.Outcome = OutcomeOver
 	how := "then it stopped"
 	i := s.item
 	if i.Ended {

@@ -22,7 +22,8 @@ const (
 // Outcome says how a finding ended.
 type Outcome string
 
-// The outcomes. OutcomeUnknown stands where records were lost before the end was seen.
+// The outcomes. OutcomeUnknown stands where records were lost before the end was seen, and where there is no more to tell than
+// that it is over.
 const (
 	OutcomeUnknown     Outcome = ""
 	OutcomeOngoing     Outcome = "ongoing"
@@ -104,7 +105,7 @@ type Finding struct {
 	Local, Peer netip.AddrPort
 	Start       event.Time
 	End         event.Time // 0 while it is not over
-	Unread      uint32     // bytes, without the FIN
+	Unread      uint32     // bytes, without the FIN; of a listener, connections to accept
 	Message     string
 	Evidence    []uint64 // sequence numbers of the events that prove it
 	// Proof is those events, as far as they could be kept, and where they are few what happened to the file around them. They have
@@ -115,6 +116,8 @@ type Finding struct {
 	// Snapshot: it rests on what was there when the observation began and on nothing having happened since. How it
 	// came about was not seen, and Start is only when it was first looked at.
 	Snapshot bool
+	// Stack is where the thread was, of loop-stall; nil when that is not known.
+	Stack *event.Stack
 
 	// Fingerprint is the same for the same fault in every run; Group is the findings of the process that share it.
 	Fingerprint string

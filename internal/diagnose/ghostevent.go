@@ -129,10 +129,7 @@ func (r *ghostRule) delivered(ev *event.Event, sub *timeline.Subject) {
 // harvestedAfter reports whether the wait that handed the item out looked at the ready list after the close: it began
 // after it, or it slept until a wakeup long after it. What was harvested before is only stale.
 func harvestedAfter(closed timeline.Mark, i *timeline.Interest, th *timeline.Thread) bool {
-	if th.Entered.Seq > closed.Seq {
-		return th.Entered.Time > closed.Time
-	}
-	return i.LastWakeup.Seq > closed.Seq && i.LastWakeup.Time.Sub(closed.Time) > dueGrace
+	return th.Entered.Seq > closed.Seq || i.LastWakeup.Seq > closed.Seq && i.LastWakeup.Time.Sub(closed.Time) > dueGrace
 }
 
 // used clears an item whose process goes on using the file through another descriptor: it did so on purpose.

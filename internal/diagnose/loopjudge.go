@@ -148,13 +148,18 @@ func (r *loopStallRule) say(t *loopTurn, foreign bool, how string) {
 	if foreign && s.own == 0 {
 		f.Severity = SeverityInfo
 	}
+	f.Stack = t.parts.stack()
 	f.Evidence = append(f.Evidence[:0], t.begun.Seq)
 	f.Evidence = append(f.Evidence, w.seqs...)
 	f.Evidence = append(f.Evidence, t.parts.seqs...)
-	items := fmt.Sprintf("%d ready items waited up to %s, %s among them", w.count, span(w.until.Sub(w.since)), example.who())
+	who := example.who()
+	if w.example.File.Sock.Listening {
+		who = "a connection to accept on " + who
+	}
+	items := fmt.Sprintf("%d ready items waited up to %s, %s among them", w.count, span(w.until.Sub(w.since)), who)
 	switch {
 	case w.count == 1:
-		items = fmt.Sprintf("a ready item waited for %s: %s", span(w.until.Sub(w.since)), example.who())
+		items = fmt.Sprintf("a ready item waited for %s: %s", span(w.until.Sub(w.since)), who)
 	case w.more:
 		items = "at least " + items
 	}

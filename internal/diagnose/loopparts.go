@@ -61,6 +61,16 @@ func (p *parts) sorted() []event.Sched {
 	return list
 }
 
+// stack is where the thread was in what it did longest, of the parts that have one.
+func (p *parts) stack() *event.Stack {
+	for _, s := range p.sorted() {
+		if s.Stack != nil {
+			return s.Stack
+		}
+	}
+	return nil
+}
+
 // words say what the thread did, the longest first.
 func (p *parts) words() string {
 	list := p.sorted()

@@ -22,9 +22,9 @@ func loopStall() Check {
 				"until the threshold was over, what the scheduler saw of the thread meanwhile, and its next wait.",
 			Blind: "Only a thread that came back to wait three times in a row within a second, and not only to look, is taken " +
 				"for a loop, and only where no other thread waited on the instance within ten seconds: a pool that is busy as a " +
-				"whole is not judged, nor are waits of processes that are not observed. Only sockets with input or a hang-up " +
+				"whole is not judged, nor are waits of processes that are not observed. A thread that waits on another instance counts as back. Only sockets with input or a hang-up " +
 				"count as ready. Of the turn in which the observation begins nothing is known. Computing includes what " +
-				"interrupts and a hypervisor took. A turn that was mostly spent waiting for a processor is not the program's " +
+				"interrupts and a hypervisor took. A stack (--stacks) lacks the functions that keep no frame pointers. A turn that was mostly spent waiting for a processor is not the program's " +
 				"fault and is told as info; so is the turn of a thread that was stopped, and of one that ended by itself.",
 			Repair: "Computing: do the work in pieces between waits, or in another thread. Blocked: make the call non-blocking, " +
 				"or move it to another thread; a time-out belongs in epoll_wait or a timerfd, not in a sleep.",

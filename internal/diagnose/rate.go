@@ -51,7 +51,7 @@ func (t *rated) over(c *Context, message func(*rated) string) {
 	if t.finding == nil || t.finding.Outcome != OutcomeOngoing {
 		return
 	}
-	t.finding.Outcome, t.finding.End = OutcomeSelfResumed, t.last
+	t.finding.Outcome, t.finding.End = OutcomeOver, t.last
 	t.finding.Message = message(t)
 	c.change(t.finding)
 }

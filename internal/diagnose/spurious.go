@@ -185,7 +185,7 @@ func (r *spuriousRule) delivered(ev *event.Event, sub *timeline.Subject) {
 	}
 	switch n {
 	case maxTold:
-		n = maxTold - 1
+		n-- // the latest gives way
 	case l.open:
 		l.open++
 	}

@@ -31,8 +31,10 @@ func full() event.Event {
 		Epoll: 14, Events: event.In | event.ET | 1<<20, Key: event.In | event.RdNorm, Data: 1<<64 - 1, Ret: -11,
 		Timeout: 250 * time.Millisecond, MaxEvents: 32, Unread: 24, OldState: event.Established, NewState: event.CloseWait,
 		Reason: event.ReasonAbortOnClose, Signal: 15, Local: netip.MustParseAddrPort("127.0.0.1:8080"),
-		Peer:  netip.MustParseAddrPort("[2001:db8::1]:51724"),
-		Sched: event.Sched{Doing: event.Blocked, Times: 3, For: 200 * time.Millisecond, Call: "clock_nanosleep"},
+		Peer: netip.MustParseAddrPort("[2001:db8::1]:51724"),
+		Sched: event.Sched{Doing: event.Blocked, Times: 3, For: 200 * time.Millisecond, Call: "clock_nanosleep", Stack: &event.Stack{
+			User: []string{"main.handle (server.go:41)", "std::pair<int, char>::first"}, Kernel: []string{"do_nanosleep"},
+		}},
 	})
 }
 
@@ -50,7 +52,9 @@ func TestJSONRoundTrip(t *testing.T) {
 		Kind: event.KindPacket, FD: event.NoFD, EpFD: event.NoFD,
 		Packet: event.Packet{Seq: 1 << 31, Ack: 5, Len: 20, Window: 65535, Flags: 0xff},
 	}, event.Event{Kind: event.KindShutdown, FD: 5, EpFD: event.NoFD, Op: 2}, event.Event{
-		Kind: event.KindSched, FD: event.NoFD, EpFD: event.NoFD, Sched: event.Sched{Doing: event.Blocked, Call: "\"<\x1b>\\ü"},
+		Kind: event.KindSched, FD: event.NoFD, EpFD: event.NoFD, Sched: event.Sched{
+			Doing: event.Blocked, Call: "\"<\x1b>\\ü", Stack: &event.Stack{User: []string{"\x1b[2J", ""}, Kernel: []string{}},
+		},
 	}, event.Event{Kind: event.KindSched, FD: event.NoFD, EpFD: event.NoFD, Sched: event.Sched{Doing: event.Runnable}})
 	for _, want := range events {
 		line := event.AppendJSON(nil, &want)

@@ -51,6 +51,10 @@ type jsonEvent struct {
 	Lasted    int64    `json:"lasted"`
 	Times     uint32   `json:"times"`
 	BlockedIn string   `json:"blocked_in"`
+	Stack     *struct {
+		User   []string `json:"user"`
+		Kernel []string `json:"kernel"`
+	} `json:"stack"`
 }
 
 // ParseJSON reads what AppendJSON writes. The ordinals are also used as addresses, so that a written history can
@@ -85,6 +89,9 @@ func ParseJSON(line []byte) (Event, error) {
 	e.Call = p.call(j.Call)
 	if j.Doing != "" {
 		e.Sched = Sched{Doing: p.doing(j.Doing), Times: j.Times, For: time.Duration(j.Lasted), Call: j.BlockedIn}
+		if j.Stack != nil {
+			e.Sched.Stack = &Stack{User: j.Stack.User, Kernel: j.Stack.Kernel}
+		}
 	}
 	e.Op = p.op(e.Kind, j.Op)
 	e.Events = p.mask("events", j.Events)

@@ -14,6 +14,15 @@ type Sched struct {
 	// Call is the system call that it was blocked in: empty outside of any (a page fault), OtherCalls for what is left
 	// of many.
 	Call string
+	// Stack is where the thread was in the longest of these sleeps, or in one moment of its computing; nil when nobody asked
+	// for stacks, or none could be had. It is not changed any more.
+	Stack *Stack
+}
+
+// Stack is where a thread was, in names, the innermost function first.
+type Stack struct {
+	User   []string // its program's functions
+	Kernel []string
 }
 
 // OtherCalls stands for several calls of less note.
@@ -55,18 +64,47 @@ func appendSched(b []byte, s *Sched) []byte {
 	b = append(b, `,"lasted":`...)
 	b = strconv.AppendInt(b, s.For.Nanoseconds(), 10)
 	b = appendUint(b, "times", uint64(s.Times))
+	b = appendStack(b, s.Stack)
 	if s.Call == "" {
 		return b
 	}
-	if plain(s.Call) {
-		return appendString(b, "blocked_in", s.Call)
-	}
-	// Out of another history.
-	quoted, err := json.Marshal(s.Call)
-	if err != nil {
+	return appendQuoted(appendName(b, "blocked_in"), s.Call)
+}
+
+func appendStack(b []byte, s *Stack) []byte {
+	if s == nil {
 		return b
 	}
-	return append(appendName(b, "blocked_in"), quoted...)
+	b = append(appendName(b, "stack"), `{"user":`...)
+	b = appendFrames(b, s.User)
+	b = append(b, `,"kernel":`...)
+	b = appendFrames(b, s.Kernel)
+	return append(b, '}')
+}
+
+func appendFrames(b []byte, frames []string) []byte {
+	b = append(b, '[')
+	for i, f := range frames {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendQuoted(b, f)
+	}
+	return append(b, ']')
+}
+
+// appendQuoted writes a string from outside. Most need no escaping.
+func appendQuoted(b []byte, s string) []byte {
+	if plain(s) {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
+	quoted, err := json.Marshal(s)
+	if err != nil {
+		return append(b, `""`...)
+	}
+	return append(b, quoted...)
 }
 
 // plain reports whether a word stands in JSON as it is.

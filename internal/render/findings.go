@@ -249,6 +249,7 @@ func (t *text) group(g *diagnose.Group, end event.Time) {
 	}
 	t.paragraph(Escape(worst.Message), space, space, plain)
 	t.proof(worst, end, indent)
+	t.stack(worst.Stack)
 	t.repair(worst, indent)
 	for i, f := range g.Worst[1:] {
 		lead := space + "next worst: "

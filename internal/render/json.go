@@ -168,6 +168,14 @@ type jsonFinding struct {
 	Snapshot bool     `json:"snapshot,omitempty"`
 	Print    string   `json:"fingerprint,omitempty"`
 	Accepted string   `json:"accepted,omitempty"`
+
+	Stack *jsonStack `json:"stack,omitempty"`
+}
+
+// jsonStack holds names, the innermost function first.
+type jsonStack struct {
+	User   []string `json:"user"`
+	Kernel []string `json:"kernel"`
 }
 
 // Finding writes what is new about a finding and stays silent when nothing is.
@@ -178,6 +186,9 @@ func (j *jsonLines) Finding(at event.Time, f *diagnose.Finding) {
 		Epoll: uint32(f.Epoll), Local: address(f.Local), Peer: address(f.Peer), Start: int64(f.Start), End: int64(f.End),
 		Unread: f.Unread, Message: f.Message, Evidence: list(f.Evidence), Fix: f.Fix, Root: f.Root,
 		Snapshot: f.Snapshot, Print: f.Fingerprint, Accepted: f.Accepted,
+	}
+	if f.Stack != nil {
+		line.Stack = &jsonStack{User: list(f.Stack.User), Kernel: list(f.Stack.Kernel)}
 	}
 	b, err := json.Marshal(line)
 	if err != nil {

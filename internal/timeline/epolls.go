@@ -177,7 +177,7 @@ func (t *Timeline) epollCtl(ev *event.Event) {
 	t.setData(i, ev.Data)
 	// The kernel asks for errors and hang-ups by itself (do_epoll_ctl), so that no mask is ever empty.
 	mask := ev.Events | event.Err | event.Hup
-	if i.Mask != mask {
+	if i.Mask|event.Err|event.Hup != mask {
 		i.changed = ev.Seq
 	}
 	i.Mask, i.Added, i.scans = mask, markOf(ev), ep.scans

@@ -18,17 +18,6 @@ const (
 	EndReused           // its descriptor or address names something else now; how it ended was not seen
 )
 
-// FileType is what an open file is, as far as the tracer tells.
-type FileType uint8
-
-// The types. FileOther is everything that is neither a socket nor an epoll instance: pipes, counters, timers, terminals.
-const (
-	FileUnknown FileType = iota
-	FileSocket
-	FileEpoll
-	FileOther
-)
-
 // File is one open file (struct file) of the target. Pointers to it are stable and stay readable after its end.
 type File struct {
 	ID   event.FileID
@@ -109,19 +98,6 @@ func (f *File) WriteBlocked() bool { return f.blockedSeq != 0 }
 // Named reports whether that descriptor of that process names the file now.
 func (f *File) Named(pid uint32, fd int32) bool {
 	return slices.Contains(f.FDs, Descriptor{pid, fd})
-}
-
-// learnType takes what a record says about the kind of file. Only records of calls on the file say by silence that it is
-// neither a socket nor an epoll instance.
-func (f *File) learnType(ev *event.Event) {
-	switch {
-	case ev.Has(event.IsEpoll):
-		f.Type = FileEpoll
-	case ev.Has(event.IsSocket) || ev.SockAddr != 0:
-		f.Type = FileSocket
-	case f.Type == FileUnknown && ev.FileAddr != 0:
-		f.Type = FileOther
-	}
 }
 
 type descriptor = Descriptor

@@ -13,6 +13,7 @@ import (
 const (
 	recallable = 1 << 13 // a tenth of a second of a busy server, 512 KiB
 	perFile    = 12      // 768 bytes
+	slowParts  = 1 << 8  // what threads did in slow turns: these are few, and do not fit a moment
 )
 
 // moment is what is kept of an event, in 64 bytes. What it leaves out of an event are addresses and what no wording needs.
@@ -116,6 +117,10 @@ func (t *Timeline) remember(ev *event.Event) {
 	switch ev.Kind {
 	case event.KindPacket, event.KindSend:
 		return // of the wire, and said by its write
+	case event.KindSched:
+		t.slow[t.slows%slowParts] = *ev
+		t.slows++
+		return
 	case event.KindWaitEnter:
 		// That a thread went back to wait is part of the story of each file that it was handling.
 		if t.sub.Thread != nil {
@@ -143,8 +148,24 @@ func (t *Timeline) Recall(f *File, seq uint64) (event.Event, bool) {
 			}
 		}
 	}
-	if m := &t.recent[seq%recallable]; seq != 0 && m.seq == seq {
+	m := &t.recent[seq%recallable]
+	switch {
+	case seq == 0 || m.seq != seq:
+		return event.Event{}, false
+	case m.kind == event.KindSched:
+		return t.recallSlow(seq)
+	default:
 		return m.event(), true
+	}
+}
+
+func (t *Timeline) recallSlow(seq uint64) (event.Event, bool) {
+	for i := range t.slow {
+		if ev := t.slow[i]; ev.Seq == seq {
+			ev.FileAddr, ev.NewFileAddr, ev.SockAddr, ev.EpollAddr = 0, 0, 0, 0
+			ev.File, ev.NewFile, ev.Sock, ev.Epoll = 0, 0, 0, 0
+			return ev, true
+		}
 	}
 	return event.Event{}, false
 }

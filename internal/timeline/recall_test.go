@@ -47,7 +47,17 @@ func TestRecall(t *testing.T) {
 	r.put(event.KindWaitEnter, 0, func(e *event.Event) { e.FD, e.EpFD, e.Timeout = event.NoFD, 4, -1 })
 	r.put(event.KindWaitReturn, 0, func(e *event.Event) { e.FD, e.EpFD, e.Ret = event.NoFD, 4, 1 })
 	r.put(event.KindDeliver, 0, func(e *event.Event) { e.FD, e.EpFD, e.Data, e.Events = event.NoFD, 4, 0xffff_ffff_ffff_fff0, event.In })
+	r.put(event.KindSched, 0, func(e *event.Event) {
+		e.FD, e.Start, e.Sched = event.NoFD, r.now-500, event.Sched{Doing: event.Blocked, Times: 3, For: 400, Call: "nanosleep"}
+	})
 	for i, want := range r.all {
+		if want.Kind == event.KindSched {
+			want.File, want.FileAddr = 0, 0
+			if got, kept := r.tl.Recall(nil, want.Seq); !kept || got != want {
+				t.Errorf("of a slow turn: kept %t\n got %+v\nwant %+v", kept, got, want)
+			}
+			continue
+		}
 		got, kept := r.tl.Recall(nil, want.Seq)
 		if kept != (i >= len(r.all)-recallable) || kept && !same(want, got) {
 			t.Fatalf("event %d of %d: kept %t\n got %+v\nwant %+v", want.Seq, len(r.all), kept, got, want)

@@ -75,6 +75,8 @@ type Timeline struct {
 	swept    event.Time
 
 	recent [recallable]moment // by sequence number
+	slow   [slowParts]event.Event
+	slows  uint64
 }
 
 // New returns a Timeline without events.

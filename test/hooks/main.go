@@ -119,7 +119,7 @@ func (s *sightings) add(r row, kernel, what string) {
 
 func (s *sightings) table() string {
 	families := []string{"fentry", "kprobe", "tracepoint"}
-	events := []string{"calls", "wakeup", "woken", "recv", "reset", "state", "queued", "release", "process", "sched", "packet"}
+	events := []string{"calls", "wakeup", "woken", "recv", "reset", "state", "queued", "release", "process", "sched", "samples", "packet"}
 	slices.SortStableFunc(s.order, func(a, b row) int {
 		if a.event != b.event {
 			return slices.Index(events, a.event) - slices.Index(events, b.event)
