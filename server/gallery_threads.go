@@ -1,6 +1,7 @@
 package server
 
 import (
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ func twoThreads() []Variant {
 		Variant{
 			Check: "concurrent-delivery", serve: shareConnection,
 			Script: []Step{
-				take(0, len(greeting)), send(Message[:5]), pause(), send(Message[5:]), take(0, 20), rest(BeforeInterrupt),
+				take(0, len(greeting)), send(Message[:5]), wait(AfterFirstWait), send(Message[5:]), wait(AfterSecondWait),
 			},
 		},
 		half{
@@ -30,7 +31,7 @@ func twoThreads() []Variant {
 			Claims: []Claim{
 				deliveredTo("both", "one arrival was delivered to both threads before either had read it", 2),
 				readsOverlapped("overlap", "both threads were in a read of the connection at the same time", true),
-				received("all", "the client got 20 bytes back, in whatever order", len(greeting)+20),
+				turns("turns", "each thread said that it would read, before either had read", 2),
 			},
 			Expect: []ExpectedFinding{{Check: "concurrent-delivery", Unread: AnyAmount}},
 		},
@@ -40,11 +41,14 @@ func twoThreads() []Variant {
 			Claims: []Claim{
 				deliveredTo("one", "the arrival was delivered to one thread", 1),
 				readsOverlapped("in-turn", "the records were read one after the other", false),
-				echoed("echo", "the client got its 20 bytes back", greeting+Message),
+				echoed("echo", "the client got its records back, one after the other", greeting+mine+Message[:10]+mine+Message[10:]),
 			},
 		},
 	)
 }
+
+// mine is what a thread says before it reads a record.
+const mine = "!"
 
 func shareConnection(s *stage) {
 	mask := event.In | event.OneShot
@@ -52,10 +56,16 @@ func shareConnection(s *stage) {
 		mask = event.In // BUG two-threads: without EPOLLONESHOT the other thread is handed it as well
 	}
 	ep := s.epoll()
+	var handed atomic.Int32
 	worker := func(s *stage) {
 		for {
 			for _, on := range s.wait(ep, forever) {
-				s.sleep(s.pace / 4) // it looks something up before it reads
+				// It looks something up before it reads. That takes until the other thread has had its chance.
+				handed.Add(1)
+				for begin := time.Now(); handed.Load() < 2 && time.Since(begin) < s.pace/2; {
+					s.sleep(aMoment)
+				}
+				s.send(on.fd, mine)
 				record, ended := s.record(on.fd, 10)
 				if ended {
 					_ = unix.Close(on.fd) // the other thread may have done so
@@ -67,7 +77,7 @@ func shareConnection(s *stage) {
 			}
 		}
 	}
-	s.thread(worker)
+	s.threads(1, worker)
 	s.open()
 	s.until(s.listener, unix.POLLIN)
 	fd, _ := s.accept()
@@ -152,9 +162,7 @@ func poolOfFour(s *stage) {
 			}
 		}
 	}
-	for range 3 {
-		s.thread(worker)
-	}
+	s.threads(3, worker)
 	s.open()
 	s.until(s.listener, unix.POLLIN)
 	fd, _ := s.accept()
@@ -214,11 +222,9 @@ func acceptTogether(s *stage) {
 	if s.faulty {
 		mask = event.In // BUG herd: without EPOLLEXCLUSIVE every connection wakes all threads
 	}
-	ready := make(chan bool)
-	worker := func(s *stage) {
+	s.threads(herdThreads, func(s *stage) {
 		ep := s.epoll()
 		s.watch(ep, s.listener, mask)
-		ready <- true
 		for {
 			s.wait(ep, forever)
 			s.sleep(aMoment)
@@ -228,11 +234,7 @@ func acceptTogether(s *stage) {
 				must("closing", unix.Close(fd))
 			}
 		}
-	}
-	for range herdThreads {
-		s.thread(worker)
-		<-ready
-	}
+	})
 	s.open()
 	select {}
 }

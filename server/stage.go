@@ -71,6 +71,18 @@ func (s *stage) open() {
 	must("writing the journal", s.journal.listen(s.listener, s.port))
 }
 
+// threads runs so many threads, and returns when all have begun.
+func (s *stage) threads(n int, part func(*stage)) {
+	begun := make(chan bool)
+	for range n {
+		s.thread(func(s *stage) {
+			begun <- true
+			part(s)
+		})
+		<-begun
+	}
+}
+
 // thread runs a part of the server on a thread of its own, with a stage of its own.
 func (s *stage) thread(part func(*stage)) {
 	own := &stage{faulty: s.faulty, pace: s.pace, listener: s.listener, out: output{fd: s.out.fd}, journal: journal{fd: s.journal.fd}}
@@ -287,8 +299,15 @@ func (s *stage) sleep(d time.Duration) {
 	}
 }
 
-// compute keeps the processor busy.
+// compute takes so much of a processor's time, however long that lasts on a busy machine.
 func (s *stage) compute(d time.Duration) {
-	for begin := time.Now(); time.Since(begin) < d; {
+	for begin := processorTime(); processorTime()-begin < d; {
 	}
+}
+
+// processorTime is what this thread has used so far.
+func processorTime() time.Duration {
+	var used unix.Timespec
+	must("reading the clock", unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used))
+	return time.Duration(used.Nano())
 }

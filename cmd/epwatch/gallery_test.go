@@ -56,7 +56,7 @@ func TestTraceGallery(t *testing.T) {
 		return // TestSelftest runs it here
 	}
 	t.Parallel()
-	runGallery(t, gallery(), families, galleryRuns(t))
+	runGallery(t, families, galleryRuns(t))
 }
 
 // TestTraceGalleryUnderLoad runs it once on processors that others would like to have as well.
@@ -72,17 +72,15 @@ func TestTraceGalleryUnderLoad(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = hog.Process.Kill(); _ = hog.Wait() })
 	}
-	// Where others have the processors loop-stall rightly blames nobody for a long computation.
-	pieces := slices.DeleteFunc(gallery(), func(v server.Variant) bool { return v.Name == "long-compute" })
-	runGallery(t, pieces, families[:1], 1, "--client-timeout", (2 * testTimeout()).String())
+	runGallery(t, families[:1], 1, "--client-timeout", (2 * testTimeout()).String())
 }
 
-func runGallery(t *testing.T, pieces []server.Variant, families []tracer.Family, runs int, more ...string) {
+func runGallery(t *testing.T, families []tracer.Family, runs int, more ...string) {
 	t.Helper()
 	turns := make(chan bool, sideBySide)
 	var under sync.WaitGroup
 	for _, family := range families {
-		for _, v := range pieces {
+		for _, v := range gallery() {
 			under.Go(func() {
 				for i := range runs {
 					turns <- true
