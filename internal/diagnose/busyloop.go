@@ -35,6 +35,8 @@ func busyLoop() Check {
 				"other things that a program holds back: for as long as it lasted it took a core, and waiting does not need one.",
 			Repair: "Do with the file what the finding names: fetch the error, close what has ended, read what is there, or take " +
 				"the item or the EPOLLOUT bit out while there is nothing to do with it.",
+			RepairC:  busyLoopC,
+			Runtimes: busyLoopRuntimes(),
 			References: []string{
 				"epoll(7), Level-triggered and edge-triggered", "epoll_ctl(2), EPOLLERR and EPOLLHUP",
 				"fs/eventpoll.c: ep_send_events, ep_item_poll", "net/ipv4/tcp.c: tcp_poll",

@@ -28,6 +28,8 @@ func thunderingHerd() Check {
 			Repair: "Add the listener with EPOLLEXCLUSIVE in every instance; or give each worker a listener of its own with " +
 				"SO_REUSEPORT; or let one thread accept and hand on. For threads that share one instance use EPOLLET or " +
 				"EPOLLONESHOT.",
+			RepairC:  thunderingHerdC,
+			Runtimes: thunderingHerdRuntimes(),
 			References: []string{
 				"epoll_ctl(2), EPOLLEXCLUSIVE", "socket(7), SO_REUSEPORT",
 				"kernel/sched/wait.c: __wake_up_common", "fs/eventpoll.c: ep_poll_callback, ep_done_scan",

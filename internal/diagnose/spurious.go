@@ -29,6 +29,7 @@ func spuriousWakeup() Check {
 				"files of an instance together.",
 			Repair: "Let one thread have the file: EPOLLONESHOT or EPOLLET where threads share an instance, EPOLLEXCLUSIVE or " +
 				"SO_REUSEPORT where processes share a listener; and do not read from files whose delivery is still to come.",
+			RepairC: spuriousWakeupC,
 			References: []string{
 				"epoll(7)", "epoll_ctl(2), EPOLLEXCLUSIVE and EPOLLONESHOT", "fs/eventpoll.c: ep_send_events, ep_item_poll",
 			},
