@@ -310,7 +310,7 @@ func (r *spuriousRule) judge(l *looks, now event.Time) {
 		l.worst.all, l.worst.empty, l.worst.lost = l.all, l.empty, l.lost
 	}
 	f := newFinding(l.item.File, l.item)
-	f.TID, f.Start, f.Evidence, f.Fix = l.tid, l.from, l.seqs[:], fixSpuriousSelf
+	f.TID, f.Start, f.Evidence, f.Fix = l.tid, l.from, slices.Clone(l.seqs[:]), fixSpuriousSelf
 	if l.lost > 0 || len(l.item.File.Interests) > 1 {
 		f.Fix = fixSpuriousShared
 	}
