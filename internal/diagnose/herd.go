@@ -80,6 +80,7 @@ type herd struct {
 	several  int // that picked more than one
 	wakeups  int // sleepers that were picked
 	useless  int // of these, those that found nothing
+	watchers int // epoll instances that watched, at most; a process that ends takes them away first
 	// What the evidence is.
 	seqs   [6]uint64
 	loser  uint32
@@ -217,6 +218,7 @@ func (r *herdRule) pick(ev *event.Event, h *herd) {
 	switch h.picked {
 	case 1:
 		h.arrivals++
+		h.watchers = max(h.watchers, len(h.file.Interests))
 		h.seqs[0] = ev.Seq
 	case 2:
 		h.several++
@@ -301,7 +303,7 @@ func (r *herdRule) judge(h *herd, now event.Time) {
 	}
 	if h.useless > h.worst.useless {
 		h.worst.arrivals, h.worst.wakeups, h.worst.useless = h.arrivals, h.wakeups, h.useless
-		h.worst.instances = len(h.file.Interests)
+		h.worst.instances = h.watchers
 	}
 	f := newFinding(h.file, first(h.file.Interests))
 	f.TID, f.Start, f.Evidence = h.loser, h.from, slices.Clone(h.seqs[:])

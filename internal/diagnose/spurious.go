@@ -305,7 +305,7 @@ func (r *spuriousRule) judge(l *looks, now event.Time) {
 	if l.empty < r.threshold || 2*l.empty < l.all || l.item == nil {
 		return
 	}
-	if l.whole && l.empty-r.ofFiles(l.item.Epoll) < r.threshold {
+	if l.whole && (l.empty-r.ofFiles(l.item.Epoll) < r.threshold || r.bad(r.files[l.item.File])) {
 		return
 	}
 	if l.empty > l.worst.empty {
@@ -322,12 +322,15 @@ func (r *spuriousRule) judge(l *looks, now event.Time) {
 	l.worse(r.c, f, min(now, l.from.Add(ratePeriod)), l.says)
 }
 
+// bad reports whether a file is told of by itself, also where several instances watch it.
+func (r *spuriousRule) bad(l *looks) bool { return l != nil && max(l.empty, l.before) >= r.threshold }
+
 // ofFiles counts the empty looks of an instance that are told of their file.
 func (r *spuriousRule) ofFiles(ep *timeline.Epoll) int {
 	empty := 0
 	for _, l := range r.files {
-		if n := max(l.empty, l.before); n >= r.threshold && l.item.Epoll == ep {
-			empty += n
+		if r.bad(l) && l.item.Epoll == ep {
+			empty += max(l.empty, l.before)
 		}
 	}
 	return empty

@@ -21,6 +21,7 @@ func newFinding(f *timeline.File, i *timeline.Interest) *Finding {
 	if i != nil {
 		found.FD = i.FD
 		found.Epoll = i.Epoll.ID
+		found.EpFD = i.Epoll.LastFD
 		for _, d := range i.Epoll.FDs {
 			if d.PID == i.Epoll.PID {
 				found.EpFD = d.FD

@@ -9,11 +9,13 @@ import (
 
 // Epoll is one epoll instance. Pointers to it are stable and stay readable after its end.
 type Epoll struct {
-	ID    event.EpollID
-	Addr  event.Addr // 0 when the tracer could not say
-	PID   uint32
-	FDs   []Descriptor
-	Ended bool
+	ID   event.EpollID
+	Addr event.Addr // 0 when the tracer could not say
+	PID  uint32
+	FDs  []Descriptor
+	// LastFD is the owner's descriptor of it, the one it has or had last; NoFD if none was seen.
+	LastFD int32
+	Ended  bool
 	// EndTime is when it ended; the kernel may still wake its items for a moment while it closes them.
 	EndTime event.Time
 	// Created is its epoll_create; the zero Mark for an instance from before the trace.
@@ -73,7 +75,7 @@ func (t *Timeline) newEpoll(pid uint32, addr event.Addr) *Epoll {
 	}
 	t.epollIDs++
 	ep := &Epoll{
-		ID: t.epollIDs, Addr: addr, PID: pid, t: t,
+		ID: t.epollIDs, Addr: addr, PID: pid, LastFD: event.NoFD, t: t,
 		interests: make(map[interestKey]*Interest), byData: make(map[uint64]*Interest), presumed: make(map[uint64]*Interest),
 	}
 	if addr != 0 {
@@ -98,6 +100,9 @@ func (t *Timeline) bindEpoll(d descriptor, ep *Epoll) {
 	t.epollFDs[d] = ep
 	if !slices.Contains(ep.FDs, d) {
 		ep.FDs = append(ep.FDs, d)
+		if d.PID == ep.PID {
+			ep.LastFD = d.FD
+		}
 	}
 }
 
