@@ -23,7 +23,9 @@ func acceptBacklog() Check {
 			Blind: "TCP only. Who accepts from the same listener in a process that is not observed, is not seen: after a fork to such a process the " +
 				"answer is unknown, and where the queue is shorter than it can be the finding is taken back. A program that stops accepting " +
 				"on purpose looks the same until it goes on by itself; the finding is then taken back to info.",
-			Repair: "Accept until EAGAIN after each edge-triggered delivery, or use level-triggered mode for listeners.",
+			Repair:   "Accept until EAGAIN after each edge-triggered delivery, or use level-triggered mode for listeners.",
+			RepairC:  acceptBacklogC,
+			Runtimes: acceptBacklogRuntimes(),
 			References: []string{
 				"epoll(7), Level-triggered and edge-triggered", "accept(2)", "fs/eventpoll.c: ep_poll_callback, ep_send_events",
 				"net/ipv4/inet_connection_sock.c: inet_csk_reqsk_queue_add, inet_csk_accept",

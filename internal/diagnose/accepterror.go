@@ -23,6 +23,8 @@ func acceptError() Check {
 				"accepts with it and closes at once, since its accepts succeed. What holds the descriptors is not said: close-wait may.",
 			Repair: "Raise the limit, and find out who keeps the descriptors. On EMFILE stop watching the listener for a while, or keep a spare " +
 				"descriptor: close it, accept, close the connection, open the spare again.",
+			RepairC:  acceptErrorC,
+			Runtimes: acceptErrorRuntimes(),
 			References: []string{
 				"accept(2), ERRORS", "getrlimit(2), RLIMIT_NOFILE", "proc_sys_fs(5), file-max", "net/socket.c: __sys_accept4_file",
 				"net/ipv4/inet_connection_sock.c: inet_csk_accept",

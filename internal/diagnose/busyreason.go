@@ -28,7 +28,7 @@ const (
 )
 
 // common finds the reasons that sockets and other files share; false when there is none of these.
-func (r *busyRule) common(s *spin) (reason, bool) {
+func common(s *stuck) (reason, bool) {
 	i := s.item
 	bits := s.bits
 	if bits == 0 || bits == ^event.Mask(0) {
@@ -58,8 +58,8 @@ func (r *busyRule) common(s *spin) (reason, bool) {
 }
 
 // whySocket says why a socket stays ready.
-func (r *busyRule) whySocket(s *spin) reason {
-	w, known := r.common(s)
+func whySocket(s *stuck) reason {
+	w, known := common(s)
 	if known {
 		return w
 	}
@@ -82,9 +82,9 @@ func (r *busyRule) whySocket(s *spin) reason {
 			w.text = "the end of the stream was read, and it was not closed"
 		}
 	case input && tcp && counted && unread > 0:
-		w.fix, w.text = fixInput, bytes(unread)+" of input "+was(unread)+" not read"
+		w.fix, w.text = fixInput, "its input ("+bytes(unread)+") is not read"
 		if unseen, _ := sock.Unseen(); unseen == 0 {
-			w.text = bytes(unread) + " of input " + was(unread) + " only looked at with MSG_PEEK"
+			w.text = "its input (" + bytes(unread) + ") is only looked at with MSG_PEEK"
 		}
 		if sock.FIN.Seq != 0 {
 			w.text += ", and the peer has closed"
@@ -108,8 +108,8 @@ var unreadOf = map[string]string{
 }
 
 // whyOther says why a file that is no socket stays ready.
-func (r *busyRule) whyOther(s *spin, kind string) reason {
-	w, known := r.common(s)
+func whyOther(s *stuck, kind string) reason {
+	w, known := common(s)
 	f := s.item.File
 	called := f.LastCall.Seq > s.item.Ready.Seq
 	switch {

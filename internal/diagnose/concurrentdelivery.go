@@ -24,6 +24,8 @@ func concurrentDelivery() Check {
 				"themselves are nobody's turn.",
 			Repair: "Register with EPOLLONESHOT and re-arm with EPOLL_CTL_MOD when the handling is done, or give each connection to one thread " +
 				"with an epoll instance of its own.",
+			RepairC:  concurrentDeliveryC,
+			Runtimes: concurrentDeliveryRuntimes(),
 			References: []string{
 				"epoll(7), Questions and answers", "epoll_ctl(2), EPOLLONESHOT", "fs/eventpoll.c: ep_send_events, ep_poll_callback",
 			},

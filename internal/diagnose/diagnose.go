@@ -127,6 +127,7 @@ type Finding struct {
 
 	made    event.Time     // when it was reported first
 	fact    bool           // the kernel's own word: no loss elsewhere can make it wrong
+	robust  bool           // its check takes lost records into account itself
 	file    *timeline.File // what it is about, until it is over
 	mode    string         // how that is watched
 	again   bool           // the same was found on the same file before

@@ -157,6 +157,9 @@ func (e *Engine) expire(now event.Time) {
 	}
 }
 
+// takenBack is said of a finding whose proof was lost.
+const takenBack = " (taken back: records were lost meanwhile)"
+
 // doubtAll answers a loss: no check may call this observation clean, and what was found while records were already
 // being lost, unknown to the check, is taken back.
 func (e *Engine) doubtAll(gap timeline.Gap) {
@@ -172,9 +175,9 @@ func (e *Engine) doubtAll(gap timeline.Gap) {
 		c.doubt = reason
 	}
 	for _, f := range e.findings {
-		if f.made >= gap.From && f.made <= gap.To && f.Severity != SeverityInfo && !f.fact {
+		if f.made >= gap.From && f.made <= gap.To && f.Severity != SeverityInfo && !f.fact && !f.robust {
 			f.Severity, f.Outcome = SeverityInfo, OutcomeUnknown
-			f.Message += " (taken back: records were lost meanwhile)"
+			f.Message += takenBack
 			e.tell(f)
 		}
 	}

@@ -26,6 +26,8 @@ func ghostEvent() Check {
 				"between fork and exec.",
 			Repair: "Call epoll_ctl(EPOLL_CTL_DEL) before close wherever the file may have another descriptor. To be rid of an item " +
 				"that is a ghost already, close the epoll instance and make a new one.",
+			RepairC:  ghostEventC,
+			Runtimes: ghostEventRuntimes(),
 			References: []string{
 				"epoll(7), Questions and answers, Q6", "fs/eventpoll.c: eventpoll_release_file, ep_send_events", "fs/file_table.c: __fput",
 			},

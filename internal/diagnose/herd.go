@@ -21,13 +21,16 @@ func thunderingHerd() Check {
 				"sleeper for it (ep_done_scan). EPOLLEXCLUSIVE makes the queue stop after one instance that took it.",
 			Proof: "Arrivals of one file with the sleepers that the kernel picked for each, and what became of these in one second: " +
 				"waits that handed the file out and whose first read or accept found nothing, and waits that went back to sleep " +
-				"at once because a poll found nothing any more.",
+				"at once because a poll found nothing any more. Half of the wakeups have to be for nothing, so two waiters make a herd " +
+				"only when every arrival wakes both.",
 			Blind: "Only the waiters of observed processes are seen: observe all workers (several PIDs, or --follow). Processes that are " +
 				"busy are not woken, so a herd shows under light load and not under full load. Workers that wait in accept itself, or in " +
 				"select or poll, are not seen. Which wakeup picked a sleeper is taken from the order of the records of a processor.",
 			Repair: "Add the listener with EPOLLEXCLUSIVE in every instance; or give each worker a listener of its own with " +
 				"SO_REUSEPORT; or let one thread accept and hand on. For threads that share one instance use EPOLLET or " +
 				"EPOLLONESHOT.",
+			RepairC:  thunderingHerdC,
+			Runtimes: thunderingHerdRuntimes(),
 			References: []string{
 				"epoll_ctl(2), EPOLLEXCLUSIVE", "socket(7), SO_REUSEPORT",
 				"kernel/sched/wait.c: __wake_up_common", "fs/eventpoll.c: ep_poll_callback, ep_done_scan",
@@ -293,7 +296,7 @@ func (r *herdRule) second(h *herd, now event.Time) {
 
 // judge decides whether a second was a herd's.
 func (r *herdRule) judge(h *herd, now event.Time) {
-	if h.useless < r.threshold || 2*h.several < h.arrivals || 2*h.useless < h.wakeups-h.arrivals {
+	if h.useless < r.threshold || 2*h.several < h.arrivals || 2*h.useless < h.wakeups {
 		return
 	}
 	if h.useless > h.worst.useless {

@@ -28,6 +28,8 @@ func loopStall() Check {
 				"fault and is told as info; so is the turn of a thread that was stopped, and of one that ended by itself.",
 			Repair: "Computing: do the work in pieces between waits, or in another thread. Blocked: make the call non-blocking, " +
 				"or move it to another thread; a time-out belongs in epoll_wait or a timerfd, not in a sleep.",
+			RepairC:    loopStallC,
+			Runtimes:   loopStallRuntimes(),
 			References: []string{"epoll(7)", "fs/eventpoll.c: ep_poll_callback, ep_poll", "kernel/sched/core.c: __schedule (sched_switch)"},
 		},
 		New: func(c *Context) Rule {

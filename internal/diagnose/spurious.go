@@ -29,6 +29,7 @@ func spuriousWakeup() Check {
 				"files of an instance together.",
 			Repair: "Let one thread have the file: EPOLLONESHOT or EPOLLET where threads share an instance, EPOLLEXCLUSIVE or " +
 				"SO_REUSEPORT where processes share a listener; and do not read from files whose delivery is still to come.",
+			RepairC: spuriousWakeupC,
 			References: []string{
 				"epoll(7)", "epoll_ctl(2), EPOLLEXCLUSIVE and EPOLLONESHOT", "fs/eventpoll.c: ep_send_events, ep_item_poll",
 			},
@@ -91,6 +92,7 @@ type told struct {
 	seq      uint64
 	time     event.Time
 	woken    event.Time
+	answer   uint64 // another thread of the process has found something: it was handed over, or taken away
 }
 
 // maxTold bounds the deliveries of one file that are waited for at the same time; it is the threads that got it.
@@ -183,13 +185,14 @@ func (r *spuriousRule) delivered(ev *event.Event, sub *timeline.Subject) {
 	for n < l.open && l.told[n].tid != ev.TID {
 		n++
 	}
-	switch n {
-	case maxTold:
-		n-- // the latest gives way
-	case l.open:
+	n = min(n, maxTold-1) // the latest gives way
+	if n == l.open {
 		l.open++
 	}
-	l.told[n] = told{i, ev.PID, ev.TID, ev.Seq, ev.Time, i.LastWakeup.Time}
+	if t := &l.told[n]; t.answer != 0 {
+		r.answered(ev, l, t, true)
+	}
+	l.told[n] = told{i, ev.PID, ev.TID, ev.Seq, ev.Time, i.LastWakeup.Time, 0}
 }
 
 func (r *spuriousRule) newLooks() *looks {
@@ -201,28 +204,35 @@ func (r *spuriousRule) newLooks() *looks {
 	return &looks{}
 }
 
-// looked finds the delivery that a look belongs to: the thread's own, or the oldest of its process, which was handed over to
-// it. A call that had begun before the delivery and found nothing is not its answer.
+// looked finds the delivery that a look belongs to: the thread's own, or the oldest of its process. Another thread that found
+// something may have been handed the delivery, or have been faster; which it was shows when the thread that was told looks
+// itself. A call that had begun before the delivery and found nothing is not its answer.
 func (r *spuriousRule) looked(ev *event.Event, sub *timeline.Subject) {
 	l := r.files[sub.File]
 	if l == nil || interrupted(ev.Ret) {
 		return
 	}
-	n := -1
+	own, other := -1, -1
 	for k := range l.told[:l.open] {
 		switch t := &l.told[k]; {
 		case t.tid == ev.TID:
-			n = k
-		case n < 0 && t.pid == ev.PID && (t.time <= ev.Start || ev.Ret != again):
-			n = k
+			own = k
+		case other < 0 && t.pid == ev.PID && t.answer == 0 && (t.time <= ev.Start || ev.Ret != again):
+			other = k
 		}
 	}
-	if n >= 0 {
-		t := l.told[n]
-		l.open--
-		l.told[n] = l.told[l.open]
-		l.told[l.open] = told{}
-		r.answered(ev, sub, l, &t)
+	switch {
+	case own >= 0:
+		t := &l.told[own]
+		// A thread that has been back to its wait meanwhile looks for another reason.
+		found := ev.Ret != again || t.answer != 0 && (sub.Thread == nil || sub.Thread.MovedOn(timeline.Mark{Seq: t.seq}))
+		r.answered(ev, l, t, found)
+		l.forget(own)
+	case other >= 0 && ev.Ret == again:
+		r.answered(ev, l, &l.told[other], false)
+		l.forget(other)
+	case other >= 0:
+		l.told[other].answer = ev.Seq
 	}
 	if ev.Ret != again {
 		l.taken, l.takenPID = timeline.Mark{Seq: ev.Seq, Time: ev.Time, TID: ev.TID}, ev.PID
@@ -233,9 +243,15 @@ func (r *spuriousRule) looked(ev *event.Event, sub *timeline.Subject) {
 // codes for a restart (include/linux/errno.h).
 func interrupted(ret int64) bool { return ret == -4 || ret <= -512 && ret >= -516 }
 
+func (l *looks) forget(n int) {
+	l.open--
+	l.told[n] = l.told[l.open]
+	l.told[l.open] = told{}
+}
+
 // answered counts a first look, for its file and for the instance.
-func (r *spuriousRule) answered(ev *event.Event, sub *timeline.Subject, l *looks, t *told) {
-	if sub.Process != nil && sub.Process.Unseen {
+func (r *spuriousRule) answered(ev *event.Event, l *looks, t *told, found bool) {
+	if p := r.c.Timeline.Subject().Process; p != nil && p.Unseen {
 		return
 	}
 	r.second(l, ev.Time)
@@ -245,16 +261,16 @@ func (r *spuriousRule) answered(ev *event.Event, sub *timeline.Subject, l *looks
 		r.instances[t.item.Epoll] = in
 	}
 	r.second(in, ev.Time)
-	l.count(ev, t, l)
+	l.count(ev, t, l, found)
 	if l.finding == nil || l.finding.Outcome != OutcomeOngoing {
-		in.count(ev, t, l) // what is told of its file is not told of the instance as well
+		in.count(ev, t, l, found) // what is told of its file is not told of the instance as well
 	}
 }
 
 // count adds a look; of is what is known of its file.
-func (l *looks) count(ev *event.Event, t *told, of *looks) {
+func (l *looks) count(ev *event.Event, t *told, of *looks, found bool) {
 	l.all++
-	if ev.Ret != again {
+	if found {
 		return
 	}
 	l.empty++
@@ -289,8 +305,8 @@ func (r *spuriousRule) judge(l *looks, now event.Time) {
 	if l.empty < r.threshold || 2*l.empty < l.all || l.item == nil {
 		return
 	}
-	if of := r.files[l.item.File]; l.whole && of != nil && 2*max(of.empty, of.before) >= l.empty {
-		return // one file's matter
+	if l.whole && l.empty-r.ofFiles(l.item.Epoll) < r.threshold {
+		return
 	}
 	if l.empty > l.worst.empty {
 		l.worst.all, l.worst.empty, l.worst.lost = l.all, l.empty, l.lost
@@ -304,6 +320,17 @@ func (r *spuriousRule) judge(l *looks, now event.Time) {
 		f.PID = p
 	}
 	l.worse(r.c, f, min(now, l.from.Add(ratePeriod)), l.says)
+}
+
+// ofFiles counts the empty looks of an instance that are told of their file.
+func (r *spuriousRule) ofFiles(ep *timeline.Epoll) int {
+	empty := 0
+	for _, l := range r.files {
+		if n := max(l.empty, l.before); n >= r.threshold && l.item.Epoll == ep {
+			empty += n
+		}
+	}
+	return empty
 }
 
 func (l *looks) says(*rated) string {

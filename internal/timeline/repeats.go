@@ -51,4 +51,4 @@ func (i *Interest) quietSince(seq uint64) bool {
 
 // Idle reports whether the last delivery was the same as the one before and nothing has come of it so far: nothing had happened
 // to the item or its file between the two, and nothing has since.
-func (i *Interest) Idle() bool { return i.repeated && i.quietSince(i.LastDelivery.Seq) }
+func (i *Interest) Idle() bool { return i.repeated && i.Told() && i.quietSince(i.LastDelivery.Seq) }

@@ -80,6 +80,7 @@ func guestEnv(label string) []string {
 	return []string{
 		"PATH=/usr/bin:/bin", "HOME=/root", "TMPDIR=/tmp", "USER=root", "TERM=dumb", "CI=true",
 		"EPWATCH_VM=" + label, "EPWATCH_REQUIRE=vm", "EPWATCH_BINARY=/usr/bin/epwatch",
+		"EPWATCH_GALLERY=" + os.Getenv("EPWATCH_GALLERY"), // "all": see TestSelftest
 	}
 }
 
