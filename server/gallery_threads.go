@@ -56,7 +56,7 @@ func shareConnection(s *stage) {
 		mask = event.In // BUG two-threads: without EPOLLONESHOT the other thread is handed it as well
 	}
 	ep := s.epoll()
-	var handed atomic.Int32
+	var handed, done atomic.Int32
 	worker := func(s *stage) {
 		for {
 			for _, on := range s.wait(ep, forever) {
@@ -71,7 +71,11 @@ func shareConnection(s *stage) {
 					_ = unix.Close(on.fd) // the other thread may have done so
 					continue
 				}
-				s.sleep(s.pace / 4) // and works on the record before it answers
+				// Then it works on the record. That takes until everybody else who was handed the connection has one, too.
+				done.Add(1)
+				for begin := time.Now(); done.Load() < handed.Load() && time.Since(begin) < 2*s.pace; {
+					s.sleep(aMoment)
+				}
 				s.send(on.fd, record)
 				s.change(ep, on.fd, mask)
 			}
