@@ -28,6 +28,7 @@ type history struct {
 	end    event.Time
 	opt    diagnose.Options
 	want   string
+	follow bool // children are observed too
 }
 
 // A header line "# key: value" is an option if the key is one of these; everything else tells the story.
@@ -55,6 +56,8 @@ func (h *history) option(t *testing.T, key, value string) {
 		}
 	}
 	switch key {
+	case "follow":
+		h.follow = value == "true"
 	case "missing":
 		check, why, _ := strings.Cut(value, " ")
 		h.opt.Missing = map[string]string{check: why}
@@ -115,6 +118,7 @@ func (r *run) play(events []event.Event) *run {
 	var v timelinetest.Validator
 	var eng *diagnose.Engine
 	tl := timeline.New(timeline.Options{
+		Follow: r.h.follow,
 		Observe: func(ev *event.Event) {
 			v.Observe(ev)
 			r.out.Write(append(event.AppendJSON(nil, ev), '\n'))

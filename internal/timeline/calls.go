@@ -8,9 +8,18 @@ const (
 	reset104 = -104 // -ECONNRESET
 )
 
+// named finds the file that a call on a descriptor means. EBADF says that the number named nothing, so that no file is learnt
+// from it.
+func (t *Timeline) named(ev *event.Event, sock event.Addr) *File {
+	if ev.Ret == badFD && ev.FileAddr == 0 {
+		return t.fds[descriptor{ev.PID, ev.FD}].file
+	}
+	return t.useFile(ev.PID, ev.FD, ev.FileAddr, sock, startOf(ev))
+}
+
 // caller finds the file of a reading, writing or other call on a descriptor.
 func (t *Timeline) caller(ev *event.Event) *File {
-	f := t.useFile(ev.PID, ev.FD, ev.FileAddr, ev.SockAddr, startOf(ev))
+	f := t.named(ev, ev.SockAddr)
 	t.sub.File = f
 	if f != nil {
 		f.LastCall, f.Result = markOf(ev), ev.Ret
@@ -143,7 +152,7 @@ func (t *Timeline) accept(ev *event.Event) {
 	if ev.Ret >= 0 {
 		own = 0
 	}
-	l := t.useFile(ev.PID, ev.FD, ev.FileAddr, own, startOf(ev))
+	l := t.named(ev, own)
 	t.sub.File = l
 	if l != nil {
 		l.LastCall, l.LastUse, l.Result = markOf(ev), markOf(ev), ev.Ret

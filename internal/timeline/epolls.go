@@ -155,7 +155,7 @@ func (t *Timeline) epollCtl(ev *event.Event) {
 		t.bindEpoll(descriptor{ev.PID, ev.EpFD}, ep)
 	}
 	t.sub.Epoll = ep
-	f := t.useFile(ev.PID, ev.FD, ev.FileAddr, ev.SockAddr, startOf(ev))
+	f := t.named(ev, ev.SockAddr)
 	t.sub.File = f
 	if f == nil || ev.Ret < 0 {
 		return

@@ -289,7 +289,7 @@ func (t *Timeline) closeRange(ev *event.Event) {
 }
 
 func (t *Timeline) dup(ev *event.Event) {
-	f := t.useFile(ev.PID, ev.FD, ev.FileAddr, ev.SockAddr, startOf(ev))
+	f := t.named(ev, ev.SockAddr)
 	t.sub.File = f
 	if ev.Ret < 0 || f == nil || f.Ended {
 		return

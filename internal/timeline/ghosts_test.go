@@ -31,6 +31,27 @@ func TestClosedBy(t *testing.T) {
 	}
 }
 
+// TestBadDescriptorNamesNothing: a call that failed with EBADF shows that the number is free, not that something has it.
+func TestBadDescriptorNamesNothing(t *testing.T) {
+	for name, ev := range map[string]event.Event{
+		"epoll_ctl": {Kind: event.KindEpollCtl, Call: event.CallEpollCtl, Op: event.CtlDel, EpFD: 4, EpollAddr: epollAddr},
+		"read":      {Kind: event.KindRead, Call: event.CallRead, EpFD: event.NoFD},
+		"accept":    {Kind: event.KindAccept, Call: event.CallAccept4, EpFD: event.NoFD},
+		"dup":       {Kind: event.KindDup, Call: event.CallDup, EpFD: event.NoFD},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, _ := connected(t, etMask)
+			s.dup(5, 6, event.CallDup)
+			s.close(5, connFile)
+			ev.FD, ev.Ret, ev.Start = 5, badFD, s.now
+			s.play(ev)
+			if s.tl.Names(Descriptor{pid, 5}) {
+				t.Error("a descriptor that the kernel refused is taken to name a file")
+			}
+		})
+	}
+}
+
 func TestClosedByIsUnknownAcrossAGap(t *testing.T) {
 	s, _, i := connected(t, event.In)
 	s.dup(5, 6, event.CallDup)
