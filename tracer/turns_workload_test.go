@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -92,8 +94,13 @@ func burn(d time.Duration) error {
 }
 
 func sleep(d time.Duration) error {
-	ts := unix.NsecToTimespec(d.Nanoseconds())
-	return unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil)
+	left := unix.NsecToTimespec(d.Nanoseconds())
+	for {
+		err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &left, &left)
+		if err != unix.EINTR { // the runtime's own signal
+			return err
+		}
+	}
 }
 
 // readSlowly reads a pipe into which another thread writes late.
@@ -151,8 +158,9 @@ func besideAnother(play func() error) error {
 // stopSelf is stopped by a signal until a child sends another one.
 func stopSelf() error {
 	pid := os.Getpid()
-	script := fmt.Sprintf("until grep -q '^State:.T' /proc/%d/status; do :; done; sleep 0.2; kill -CONT %d", pid, pid)
-	child, err := os.StartProcess("/bin/sh", []string{"sh", "-c", script}, &os.ProcAttr{})
+	child, err := os.StartProcess("/proc/self/exe", []string{"continue"}, &os.ProcAttr{
+		Env: []string{fmt.Sprintf("%s=%s%d", workloadVariable, continuing, pid)}, Files: []*os.File{nil, nil, os.Stderr},
+	})
 	if err != nil {
 		return err
 	}
@@ -161,6 +169,28 @@ func stopSelf() error {
 	}
 	_, err = child.Wait()
 	return err
+}
+
+// continuing is the workload that lets a stopped process, whose number follows, go on.
+const continuing = "continue "
+
+func letGoOn(pid string) error {
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return err
+	}
+	for {
+		status, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(status), "\nState:\tT") {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(longTurn)
+	return unix.Kill(n, unix.SIGCONT)
 }
 
 // sleepInMany sleeps in more calls than are told apart, in one of them for long, and that is not the first.
