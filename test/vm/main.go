@@ -67,7 +67,7 @@ func parseOptions(args []string) (options, error) {
 	set.IntVar(&o.count, "count", 1, "run every test this many times")
 	set.StringVar(&command, "exec", "", "run this `command` in the guest instead of the tests, for example \"epwatch doctor\"")
 	set.IntVar(&o.jobs, "jobs", 2, "virtual machines side by side")
-	set.DurationVar(&o.timeout, "timeout", 15*time.Minute, "longest life of one virtual machine")
+	set.DurationVar(&o.timeout, "timeout", 20*time.Minute, "longest life of one virtual machine")
 	set.StringVar(&o.machine.accel, "accel", "tcg,thread=single", "accelerator for qemu; multi-threaded TCG breaks the code patching of these kernels")
 	set.IntVar(&o.machine.cpus, "cpus", 2, "processors of each guest")
 	set.IntVar(&o.machine.memory, "memory", 1024, "memory of each guest in MiB")
