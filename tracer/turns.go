@@ -28,8 +28,7 @@ func (t *Tracer) Look(pid, tid uint32) {
 // answer never overtakes a record that is older.
 func (t *Tracer) answer(dst []event.Event) []event.Event {
 	for _, th := range t.asked {
-		now := Now()
-		if turn, ok := t.turn(th.tid); ok {
+		if turn, now, ok := t.turn(th.tid); ok {
 			asleep, computing := t.stacks(turn, th)
 			dst = turn.append(dst, th, now, asleep, computing)
 		}
@@ -38,22 +37,23 @@ func (t *Tracer) answer(dst []event.Event) []event.Event {
 	return dst
 }
 
-// turn reads what is known of a thread's turn. It is written meanwhile and copied without a lock, so it counts when two
-// copies agree.
-func (t *Tracer) turn(tid uint32) (turn, bool) {
+// turn reads what is known of a thread's turn, and at what time that was so. It is written meanwhile and copied without a
+// lock, so it counts when two copies agree, for the time between them.
+func (t *Tracer) turn(tid uint32) (turn, event.Time, bool) {
 	const tries = 4
 	var last epwatchTurn
+	var between event.Time
 	for i := range tries {
 		var now epwatchTurn
 		if t.coll.Maps[epwatchMapTurns].Lookup(tid, &now) != nil || now.Since == 0 {
-			return turn{}, false
+			return turn{}, 0, false
 		}
 		if i > 0 && now == last {
-			return turn(now), true
+			return turn(now), between, true
 		}
-		last = now
+		last, between = now, Now()
 	}
-	return turn{}, false
+	return turn{}, 0, false
 }
 
 // turn is the kernel's side of a turn that is not over.
