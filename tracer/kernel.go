@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,6 +58,7 @@ type kernel struct {
 	symbolsKnown bool
 
 	families map[Family]verdict
+	version  uint32 // as in KERNEL_VERSION; 0 where it could not be read
 }
 
 // ErrNoBTF means that the kernel does not describe its own types, without which no program can be fitted to it.
@@ -73,6 +75,7 @@ func inspectKernel() (*kernel, error) {
 		return nil, fmt.Errorf("reading the kernel's types: %w", err)
 	}
 	k := &kernel{types: types, cache: cache, families: make(map[Family]verdict)}
+	k.version, _ = features.LinuxVersionCode()
 	k.readSymbols()
 	k.families[Fentry] = k.tryFentry()
 	k.families[Kprobe] = tryKprobe()
@@ -177,7 +180,7 @@ func tryKprobe() verdict {
 
 // has answers whether the kernel can take one program, as far as can be told without attaching it.
 func (k *kernel) has(p program) verdict {
-	if p.again && !k.preemptsPrograms() {
+	if p.again && !k.preempts(p.attach) {
 		return verdict{No, "this kernel does not preempt the first program on " + p.target, ""}
 	}
 	if p.attach == attachClock {
@@ -206,10 +209,13 @@ func (k *kernel) has(p program) verdict {
 	return verdict{answer: Yes}
 }
 
-// preemptsPrograms reports whether a thread may be preempted inside a program, so that another thread's run of it is
-// skipped. It takes kernels whose system call tracepoints may fault (struct tracepoint_ext, since 6.13) for those: older
-// ones switch preemption off around tracepoints, and Debian's build of them preempts nothing in the kernel.
-func (k *kernel) preemptsPrograms() bool {
+// preempts reports whether a thread may be preempted inside a program that is attached so, so that another thread's run of
+// it is skipped. Tracepoints switched preemption off around programs before 7.0 (commit a46023d5616e). Trampolines
+// never did; of the kernels before 6.13 it is taken for granted that they preempt nothing, as Debian's do.
+func (k *kernel) preempts(a attachment) bool {
+	if a == attachTracepoint {
+		return k.version >= 7<<16
+	}
 	var ext *btf.Struct
 	if k.types.TypeByName("tracepoint_ext", &ext) != nil {
 		return false

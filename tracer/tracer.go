@@ -57,6 +57,9 @@ const (
 	MaxBuffer = 1 << 30
 	// readWait bounds how long a record may lie in a quiet buffer.
 	readWait = 50 * time.Millisecond
+	// gather is how long records gather after the buffer was found empty. A reader that came for each of them would do little
+	// else than come and go.
+	gather = 10 * time.Millisecond
 	// batch is how many events one Read returns at most.
 	batch = 4096
 )
@@ -76,6 +79,8 @@ type Tracer struct {
 	asked   []thread
 	stopped atomic.Bool
 	drained bool
+	// empty: the last Read left nothing in the buffer.
+	empty bool
 }
 
 // Open chooses hooks, loads and attaches them, and then lets all begin at the same moment. The caller owns the
@@ -360,6 +365,10 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 	if stopped {
 		wait = 0
 	}
+	if t.empty && !stopped {
+		time.Sleep(gather)
+	}
+	t.empty = true
 	t.reader.SetDeadline(time.Now().Add(wait))
 	for n := 0; n < batch; n++ {
 		err := t.reader.ReadInto(&t.record)
@@ -384,6 +393,7 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 			return t.answer(dst), nil
 		}
 	}
+	t.empty = false
 	return dst, nil
 }
 

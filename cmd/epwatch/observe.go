@@ -219,7 +219,7 @@ func (o *observation) pump(cancel context.CancelCauseFunc) error {
 		for i := range batch {
 			latest = max(latest, batch[i].Time)
 			if o.admit == nil || o.admit(&batch[i]) {
-				o.timeline.Add(batch[i])
+				o.timeline.Add(&batch[i])
 			}
 		}
 		if len(batch) > 0 {

@@ -59,13 +59,13 @@ func steady(t testing.TB, o render.Options) func() {
 	found := event.Event{
 		Kind: event.KindSnapshot, Time: now, PID: 100, FD: 5, EpFD: event.NoFD, FileAddr: 0xf2, SockAddr: 0x52, NewState: event.Established, Flags: event.HasUnread,
 	}
-	obs.timeline.Add(found)
+	obs.timeline.Add(&found)
 	var batch []event.Event
 	one := func() {
 		batch = request(batch[:0], now)
 		now += 100_000
 		for i := range batch {
-			obs.timeline.Add(batch[i])
+			obs.timeline.Add(&batch[i])
 		}
 		obs.timeline.Advance(now)
 		obs.engine.Tick(obs.timeline.Now())

@@ -130,7 +130,7 @@ func newAnalysis(conns int) *analysis {
 	a.tl = timeline.New(timeline.Options{PIDs: []uint32{benchPID}, Observe: func(ev *event.Event) { a.eng.Observe(ev) }})
 	a.eng = diagnose.New(a.tl, diagnose.Options{})
 	a.emit = func(ev event.Event) {
-		a.tl.Add(ev)
+		a.tl.Add(&ev)
 		a.n++
 		if a.n%100 == 0 { // a tracer reads in batches
 			a.tl.Advance(ev.Time)

@@ -126,7 +126,7 @@ func (r *concurrentRule) read(ev *event.Event, f *timeline.File) {
 // inTwoHands returns the item of the file that two threads were handed and neither has gone back to wait since.
 func (r *concurrentRule) inTwoHands(f *timeline.File) *timeline.Interest {
 	for _, i := range f.Interests {
-		if i.Former == nil || i.Deliverer == nil || i.Former == i.Deliverer || i.FormerDelivery.Seq < r.c.Timeline.Gap().Seq {
+		if i.Former == nil || i.Deliverer == nil || i.Former == i.Deliverer || i.FormerDelivery.Seq < r.c.Timeline.GapSeq() {
 			continue
 		}
 		if !i.Former.MovedOn(i.FormerDelivery) && !i.Deliverer.MovedOn(i.LastDelivery) {

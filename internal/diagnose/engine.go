@@ -50,9 +50,9 @@ func New(tl *timeline.Timeline, opt Options) *Engine {
 
 // Observe takes one event. It must be called while the timeline observes that event.
 func (e *Engine) Observe(ev *event.Event) {
-	if gap := e.tl.Gap(); gap.Seq != e.gap {
-		e.gap = gap.Seq
-		e.doubtAll(gap)
+	if seq := e.tl.GapSeq(); seq != e.gap {
+		e.gap = seq
+		e.doubtAll(e.tl.Gap())
 	}
 	if ev.Kind == event.KindUnseen {
 		e.unseen(ev)

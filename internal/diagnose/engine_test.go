@@ -213,7 +213,7 @@ func TestFindingIsMadeAtTheThreshold(t *testing.T) {
 	tl := timeline.New(timeline.Options{Observe: func(ev *event.Event) { eng.Observe(ev) }})
 	eng = diagnose.New(tl, diagnose.Options{Report: func(f *diagnose.Finding) { made = append(made, f) }})
 	for _, ev := range h.events {
-		tl.Add(ev)
+		tl.Add(&ev)
 	}
 	last := h.events[len(h.events)-1].Time // the wait that the loop went back to
 	ripe := last.Add(500 * time.Millisecond)
@@ -294,7 +294,7 @@ func TestFindingsAreBounded(t *testing.T) {
 	ids := map[int]bool{}
 	eng = diagnose.New(tl, diagnose.Options{Report: func(f *diagnose.Finding) { ids[f.ID] = true }})
 	for _, ev := range events {
-		tl.Add(ev)
+		tl.Add(&ev)
 	}
 	tl.Close(0)
 	eng.Finish(tl.Now())

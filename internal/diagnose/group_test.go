@@ -38,7 +38,7 @@ func (h *history) judge() *diagnose.Engine {
 	tl := timeline.New(timeline.Options{Observe: func(ev *event.Event) { eng.Observe(ev) }})
 	eng = diagnose.New(tl, h.opt)
 	for _, ev := range h.events {
-		tl.Add(ev)
+		tl.Add(&ev)
 	}
 	tl.Close(h.end)
 	eng.Tick(tl.Now())

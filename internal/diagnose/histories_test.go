@@ -138,7 +138,7 @@ func (r *run) play(events []event.Event) *run {
 			tl.Advance(clock)
 			eng.Tick(clock)
 		}
-		tl.Add(ev)
+		tl.Add(&ev)
 		clock = max(clock, ev.Time)
 	}
 	end := r.h.end

@@ -56,7 +56,7 @@ func TestProofsUnderLoad(t *testing.T) {
 			if i > 0 && ev.Time > h.events[i-1].Time {
 				noise(tl, h.events[i-1].Time, ev.Time, 1000)
 			}
-			tl.Add(ev)
+			tl.Add(&ev)
 		}
 		end := max(h.end, h.events[len(h.events)-1].Time)
 		noise(tl, h.events[len(h.events)-1].Time, end, 20000)
@@ -87,7 +87,7 @@ func TestProofsUnderLoad(t *testing.T) {
 func noise(tl *timeline.Timeline, from, to event.Time, n int) {
 	for i := range n {
 		at := from + (to-from)*event.Time(i+1)/event.Time(n+1)
-		tl.Add(event.Event{
+		tl.Add(&event.Event{
 			Kind: event.KindRead, Time: at, PID: 9999, TID: 9999, FD: int32(i%100 + 3), EpFD: event.NoFD, Ret: -11,
 		})
 	}

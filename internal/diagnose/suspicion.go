@@ -96,7 +96,7 @@ func (s *suspicions[K]) forgetAll() {
 type gapWatch struct{ seq uint64 }
 
 func (g *gapWatch) isNew(tl *timeline.Timeline) bool {
-	seq := tl.Gap().Seq
+	seq := tl.GapSeq()
 	if seq == g.seq {
 		return false
 	}

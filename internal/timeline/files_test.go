@@ -68,7 +68,7 @@ func TestReadThatBeganBeforeTheNumberWasReused(t *testing.T) {
 	start := s.now
 	s.close(5, connFile)
 	second := s.accept(5, 0xf9, 0x59)
-	s.tl.Add(event.Event{}) // not played: only the resolution matters here
+	s.tl.Add(&event.Event{}) // not played: only the resolution matters here
 	s.tl.order = order{}
 	if f := s.tl.useFile(pid, 5, connFile, connSock, start); f != first {
 		t.Errorf("the read means file %d, want %d", f.ID, first.ID)

@@ -6,14 +6,20 @@ import "github.com/epwatch/epwatch/internal/event"
 // cause: what the kernel did, then the return of the call that made it do so, then what the call handed out, then
 // the next wait; and within one cause as they arrived.
 //
-// The events lie in slots that are reused; the heap moves small keys only.
+// The events lie in slots that are reused; only small keys move. Events arrive nearly sorted, so most keys find their place
+// near the end of a queue. What would have to go far goes to a heap instead, lest many of those move the queue each time.
 type order struct {
-	heap    []orderKey
+	queue   []orderKey // sorted, from head on
+	head    int
+	astray  orderHeap
 	slots   []event.Event
 	free    []uint32
 	held    int64 // slot given out by the last pop, -1 for none
 	arrived uint64
 }
+
+// near is how many places from the end of the queue a key may have to go.
+const near = 256
 
 type orderKey struct {
 	time event.Time
@@ -44,36 +50,38 @@ func cause(k event.Kind) uint64 {
 	}
 }
 
-// push adds an event in three steps: find a slot, copy the event, sift its key up.
-func (o *order) push(ev event.Event) {
+// push adds a copy of an event in two steps: find a slot for it, put its key in its place.
+func (o *order) push(ev *event.Event) {
 	// 1. A free slot, or a new one.
 	var slot uint32
 	if n := len(o.free); n > 0 {
 		slot = o.free[n-1]
 		o.free = o.free[:n-1]
-		o.slots[slot] = ev
+		o.slots[slot] = *ev
 	} else {
 		slot = uint32(len(o.slots))
-		o.slots = append(o.slots, ev)
+		o.slots = append(o.slots, *ev)
 		if slot == 0 {
 			o.held = -1
 		}
 	}
-	// 2. Its key.
+	// 2. Its key, at the end and from there forward.
 	o.arrived++
 	key := orderKey{time: ev.Time, rank: cause(ev.Kind)<<56 | o.arrived, slot: slot}
-	// 3. Up to its place. Events arrive nearly in order, so this mostly ends at once.
-	o.heap = append(o.heap, key)
-	i := len(o.heap) - 1
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !key.before(o.heap[parent]) {
-			break
-		}
-		o.heap[i] = o.heap[parent]
-		i = parent
+	n := len(o.queue)
+	if n-o.head > near && key.before(o.queue[n-near]) {
+		o.astray.push(key)
+		return
 	}
-	o.heap[i] = key
+	if n == cap(o.queue) && o.head > n/2 {
+		n = copy(o.queue, o.queue[o.head:])
+		o.queue, o.head = o.queue[:n], 0
+	}
+	o.queue = append(o.queue, key)
+	for ; n > o.head && key.before(o.queue[n-1]); n-- {
+		o.queue[n] = o.queue[n-1]
+	}
+	o.queue[n] = key
 }
 
 // pop gives out the earliest event before the horizon. The pointer holds until the next pop; events may be pushed
@@ -84,37 +92,65 @@ func (o *order) pop(horizon event.Time) (*event.Event, bool) {
 		o.free = append(o.free, uint32(o.held))
 		o.held = -1
 	}
-	// 2. Nothing that is old enough: stop.
-	if len(o.heap) == 0 || o.heap[0].time >= horizon {
+	// 2. The earlier of the two firsts.
+	queued, astray := o.head < len(o.queue), len(o.astray) > 0
+	if astray && (!queued || o.astray[0].before(o.queue[o.head])) {
+		if o.astray[0].time >= horizon {
+			return nil, false
+		}
+		o.held = int64(o.astray.pop().slot)
+		return &o.slots[o.held], true
+	}
+	if !queued || o.queue[o.head].time >= horizon {
 		return nil, false
 	}
-	// 3. Remove the root and sift the last key down from there.
-	top := o.heap[0]
-	last := len(o.heap) - 1
-	key := o.heap[last]
-	o.heap = o.heap[:last]
-	if last > 0 {
-		i := 0
-		for {
-			child := 2*i + 1
-			if child >= last {
-				break
-			}
-			if child+1 < last && o.heap[child+1].before(o.heap[child]) {
-				child++
-			}
-			if !o.heap[child].before(key) {
-				break
-			}
-			o.heap[i] = o.heap[child]
-			i = child
-		}
-		o.heap[i] = key
+	o.held = int64(o.queue[o.head].slot)
+	if o.head++; o.head == len(o.queue) {
+		o.queue, o.head = o.queue[:0], 0
 	}
-	// 4. Hand the slot out.
-	o.held = int64(top.slot)
-	return &o.slots[top.slot], true
+	return &o.slots[o.held], true
 }
 
 // len returns how many events wait.
-func (o *order) len() int { return len(o.heap) }
+func (o *order) len() int { return len(o.queue) - o.head + len(o.astray) }
+
+// orderHeap is a binary heap. The standard library's would make an interface value, on the heap of the other kind, of each key.
+type orderHeap []orderKey
+
+func (h *orderHeap) push(key orderKey) {
+	*h = append(*h, key)
+	keys := *h
+	i := len(keys) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !key.before(keys[parent]) {
+			break
+		}
+		keys[i] = keys[parent]
+		i = parent
+	}
+	keys[i] = key
+}
+
+func (h *orderHeap) pop() orderKey {
+	keys := *h
+	top := keys[0]
+	last := len(keys) - 1
+	key := keys[last]
+	*h = keys[:last]
+	i := 0
+	for child := 1; child < last; child = 2*i + 1 {
+		if child+1 < last && keys[child+1].before(keys[child]) {
+			child++
+		}
+		if !keys[child].before(key) {
+			break
+		}
+		keys[i] = keys[child]
+		i = child
+	}
+	if last > 0 {
+		keys[i] = key
+	}
+	return top
+}

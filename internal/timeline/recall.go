@@ -12,7 +12,7 @@ import (
 // file, however much happened elsewhere.
 const (
 	recallable = 1 << 13 // a tenth of a second of a busy server, 512 KiB
-	perFile    = 12      // 768 bytes
+	perFile    = 12      // 0.9 KiB
 	slowParts  = 1 << 8  // what threads did in slow turns: these are few, and do not fit a moment
 )
 
@@ -66,37 +66,42 @@ func (m *moment) event() event.Event {
 	return ev
 }
 
-// moments are the last ones of an open file, oldest first.
+// moments are the last ones of an open file. They stay where they are and their places move, because every event adds one.
 type moments struct {
-	at [perFile]moment
-	n  int
+	at    [perFile]moment
+	place [perFile]uint8  // of at, oldest first
+	like  [perFile]uint64 // moment.like, by place
+	n     int
 }
 
 // add keeps a moment. Of a row of the same kind the first and the last are enough. When there is no room, what goes is the oldest
 // of which there is a newer one of its kind: a hundred writes do not push out the delivery that came before them.
 func (ms *moments) add(m *moment) {
-	switch n := ms.n; {
-	case n >= 2 && ms.at[n-1].like() == m.like() && ms.at[n-2].like() == m.like():
-		ms.at[n-1] = *m
+	like, n := m.like(), ms.n
+	if n >= 2 && ms.like[n-1] == like && ms.like[n-2] == like {
+		ms.at[ms.place[n-1]] = *m
 		return
-	case n == perFile:
-		old := ms.expendable(m)
-		copy(ms.at[old:], ms.at[old+1:])
-		ms.n--
 	}
-	ms.at[ms.n] = *m
-	ms.n++
+	place := uint8(n)
+	if n == perFile {
+		old := ms.expendable(like)
+		place = ms.place[old]
+		copy(ms.place[old:], ms.place[old+1:])
+		copy(ms.like[old:], ms.like[old+1:])
+		n--
+	}
+	ms.at[place], ms.place[n], ms.like[n] = *m, place, like
+	ms.n = n + 1
 }
 
-// expendable returns the place of what may go for a newer moment.
-func (ms *moments) expendable(newer *moment) int {
-	old, seen := 0, newer.like()
-	for i := len(ms.at) - 1; i >= 0; i-- {
-		like := ms.at[i].like()
-		if seen&like != 0 {
+// expendable returns which of the moments, counted from the oldest, may go for a newer one of that kind.
+func (ms *moments) expendable(seen uint64) int {
+	old := 0
+	for i := len(ms.like) - 1; i >= 0; i-- {
+		if seen&ms.like[i] != 0 {
 			old = i
 		}
-		seen |= like
+		seen |= ms.like[i]
 	}
 	return old
 }
@@ -174,7 +179,7 @@ func (t *Timeline) recallSlow(seq uint64) (event.Event, bool) {
 func (f *File) Recent() iter.Seq[event.Event] {
 	return func(yield func(event.Event) bool) {
 		for i := range f.recent.n {
-			ev := f.recent.at[i].event()
+			ev := f.recent.at[f.recent.place[i]].event()
 			if ev.Kind != event.KindWaitEnter {
 				ev.File = f.ID
 			}

@@ -26,7 +26,7 @@ func (r *recalling) put(kind event.Kind, file event.Addr, change func(*event.Eve
 	if change != nil {
 		change(&ev)
 	}
-	r.tl.Add(ev)
+	r.tl.Add(&ev)
 	r.tl.Advance(r.now + 10_000)
 	r.now += 10_000
 }

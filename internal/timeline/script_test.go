@@ -64,7 +64,7 @@ func (s *script) play(ev event.Event) event.Event {
 		ev.TID = tid
 	}
 	n := len(s.seen)
-	s.tl.Add(ev)
+	s.tl.Add(&ev)
 	s.tl.release(s.now + 1)
 	if len(s.seen) != n+1 {
 		s.t.Fatalf("playing %v: %d events were observed, want 1", ev.Kind, len(s.seen)-n)

@@ -57,7 +57,7 @@ func TestPollingWaitDoesNotSleep(t *testing.T) {
 // Wakeups, states and resets carry whoever was interrupted.
 func TestInterruptedThreadIsNotTheActor(t *testing.T) {
 	s, _, _ := connected(t, etMask)
-	s.tl.Add(event.Event{Kind: event.KindWakeup, Time: s.now + 1, PID: pid, TID: 7777, FD: 5, EpFD: event.NoFD, EpollAddr: epollAddr,
+	s.tl.Add(&event.Event{Kind: event.KindWakeup, Time: s.now + 1, PID: pid, TID: 7777, FD: 5, EpFD: event.NoFD, EpollAddr: epollAddr,
 		FileAddr: connFile, SockAddr: connSock, Events: etMask, Data: 5})
 	s.tl.release(maxTime)
 	if s.tl.Subject().Thread != nil || s.tl.threads[7777] != nil {

@@ -100,8 +100,8 @@ func New(opt Options) *Timeline {
 	return t
 }
 
-// Add takes one event. It is observed when Advance or Close says that nothing earlier can follow.
-func (t *Timeline) Add(ev event.Event) { t.order.push(ev) }
+// Add takes a copy of one event. It is observed when Advance or Close says that nothing earlier can follow.
+func (t *Timeline) Add(ev *event.Event) { t.order.push(ev) }
 
 // Advance observes all events older than now less the window. now must be read from the clock before the tracer
 // was drained: everything recorded before now less the window has to have been added.
@@ -130,6 +130,9 @@ func (t *Timeline) BeforeEach(f func(now event.Time)) { t.until = append(t.until
 
 // Gap returns the last loss of records, the zero Gap if there was none.
 func (t *Timeline) Gap() Gap { return t.gap }
+
+// GapSeq returns the Seq of the last loss of records.
+func (t *Timeline) GapSeq() uint64 { return t.gap.Seq }
 
 const maxTime = event.Time(1<<63 - 1)
 

@@ -13,7 +13,7 @@ func TestAdvanceKeepsTheWindow(t *testing.T) {
 	tl := New(Options{Window: 10 * time.Millisecond, Observe: func(ev *event.Event) { seen = append(seen, ev.Time) }})
 	ms := func(n int) event.Time { return event.Time(n) * 1e6 }
 	add := func(n int) {
-		tl.Add(event.Event{Kind: event.KindSignal, Time: ms(n), FD: event.NoFD, EpFD: event.NoFD})
+		tl.Add(&event.Event{Kind: event.KindSignal, Time: ms(n), FD: event.NoFD, EpFD: event.NoFD})
 	}
 	add(12)
 	add(5)
@@ -74,7 +74,7 @@ func FuzzTimeline(f *testing.F) {
 				OldState: event.State(b[8] & 15), NewState: event.State(b[9] & 15),
 			}
 			ev.Start = ev.Time - event.Time(b[1])
-			tl.Add(ev)
+			tl.Add(&ev)
 			if n%3 == 0 {
 				tl.Advance(now)
 			}
@@ -104,7 +104,7 @@ func cycle(tl *Timeline, now event.Time) {
 		ev := base
 		ev.Kind, ev.Time = kind, now+at
 		change(&ev)
-		tl.Add(ev)
+		tl.Add(&ev)
 	}
 	add(event.KindWakeup, 10, func(e *event.Event) {
 		e.EpollAddr, e.FileAddr, e.SockAddr, e.FD, e.Data = epollAddr, connFile, connSock, 5, 5
