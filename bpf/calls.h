@@ -29,11 +29,11 @@ static __always_inline bool is_watched(struct file *file)
 	struct file___head *now = (void *)file;
 
 	if (bpf_core_field_exists(now->f_ep))
-		return BPF_CORE_READ(now, f_ep) != 0;
+		return READ(now, f_ep) != 0;
 	if (bpf_core_field_exists(((struct file___list *)0)->f_ep_links)) {
 		struct list_head *head = (void *)file + bpf_core_field_offset(struct file___list, f_ep_links);
 
-		return BPF_CORE_READ(head, next) != head;
+		return READ(head, next) != head;
 	}
 	return 0;
 }
@@ -41,12 +41,12 @@ static __always_inline bool is_watched(struct file *file)
 static __always_inline struct file *file_of(__s32 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct fdtable *table = READ(task, files, fdt);
 	struct file **slots, *file = 0;
 
-	if (!table || fd < 0 || (__u32)fd >= BPF_CORE_READ(table, max_fds))
+	if (!table || fd < 0 || (__u32)fd >= READ(table, max_fds))
 		return 0;
-	slots = BPF_CORE_READ(table, fd);
+	slots = READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
 	return file;
 }
@@ -60,9 +60,9 @@ static __always_inline __u64 instance_of(struct file *file, __u32 pid, __s32 epf
 	struct instance instance = { .pid = pid, .epfd = epfd };
 	__u64 ep;
 
-	if (!file || (__u64)BPF_CORE_READ(file, f_op) != eventpoll_fops)
+	if (!file || (__u64)READ(file, f_op) != eventpoll_fops)
 		return 0;
-	ep = (__u64)BPF_CORE_READ(file, private_data);
+	ep = (__u64)READ(file, private_data);
 	if (!ep || (!is_new && bpf_map_lookup_elem(&instances, &ep)))
 		return ep;
 	if (bpf_map_update_elem(&instances, &ep, &instance, BPF_ANY))
@@ -84,11 +84,11 @@ static __always_inline void name_file(struct call *c, __s32 fd)
 		c->sock = (__u64)sk;
 		c->flags |= FLAG_IS_SOCKET;
 	}
-	if ((__u64)BPF_CORE_READ(file, f_op) == eventpoll_fops) {
+	if ((__u64)READ(file, f_op) == eventpoll_fops) {
 		c->flags |= FLAG_IS_EPOLL;
-		c->epoll = (__u64)BPF_CORE_READ(file, private_data);
+		c->epoll = (__u64)READ(file, private_data);
 	}
-	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
+	if (READ(file, f_flags) & O_NONBLOCK)
 		c->flags |= FLAG_NONBLOCK;
 }
 
@@ -139,9 +139,9 @@ static __always_inline void emit_wait_enter(struct call *c, __u32 pid, __u32 tid
 }
 
 /* Fills what the return needs of the arguments; false when the call concerns nothing that is followed. */
-static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 pid)
+static __always_inline bool remember_arguments(struct call *c, __u8 call, __u64 *a, __u32 pid)
 {
-	switch (c->call) {
+	switch (call) {
 	case CALL_EPOLL_CREATE:
 	case CALL_EPOLL_CREATE1: return 1;
 	case CALL_EPOLL_CTL:
@@ -158,7 +158,7 @@ static __always_inline bool remember_arguments(struct call *c, __u64 *a, __u32 p
 		c->epfd = a[0];
 		c->pointer = a[1];
 		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd, 0);
-		c->data = wait_timeout(c->call, a[3]);
+		c->data = wait_timeout(call, a[3]);
 		return 1;
 	case CALL_FCNTL:
 		if (a[1] != F_DUPFD && a[1] != F_DUPFD_CLOEXEC)
@@ -205,12 +205,26 @@ static __always_inline void tell_unseen(__u32 pid, __u32 tid, __u8 call, __u16 f
 	submit(e);
 }
 
+/* Where the thread's calls are written down, one after the other. */
+static __always_inline struct call *place_of_calls(__u64 id)
+{
+	struct call *c = bpf_map_lookup_elem(&calls, &id);
+	struct call none = {};
+
+	if (c)
+		return c;
+	if (bpf_map_update_elem(&calls, &id, &none, BPF_NOEXIST))
+		count_drop(DROP_CALLS, 1);
+	return bpf_map_lookup_elem(&calls, &id);
+}
+
 static __always_inline int call_entered(struct pt_regs *regs, long number)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 pid = id >> 32;
-	struct call c;
+	struct call *c;
 	__u64 a[4];
+	__u8 call;
 
 	if (!ready || !is_target(pid))
 		return 0;
@@ -218,27 +232,30 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 		tell_unseen(pid, id, CALL_NONE, FLAG_COMPAT);
 		return 0;
 	}
-	__builtin_memset(&c, 0, sizeof(c));
-	c.call = call_of(number);
-	if (!c.call)
+	call = call_of(number);
+	if (!call)
 		return 0;
-	if (c.call == CALL_IO_URING_ENTER) {
-		tell_unseen(pid, id, c.call, 0);
+	if (call == CALL_IO_URING_ENTER) {
+		tell_unseen(pid, id, call, 0);
 		return 0;
 	}
-	c.number = number;
-	c.fd = -1;
-	c.epfd = -1;
+	c = place_of_calls(id);
+	if (!c)
+		return 0;
+	__builtin_memset(c, 0, sizeof(*c));
+	c->number = number;
+	c->fd = -1;
+	c->epfd = -1;
 	call_arguments(regs, a);
-	if (!remember_arguments(&c, a, pid))
+	if (!remember_arguments(c, call, a, pid))
 		return 0;
-	c.start = bpf_ktime_get_ns();
-	if (c.call >= CALL_EPOLL_WAIT && c.call <= CALL_EPOLL_PWAIT2) {
+	c->start = bpf_ktime_get_ns();
+	/* Last: whoever wakes the thread reads the rest. That is after the thread went to sleep, so it sees all of it. */
+	c->call = call;
+	if (is_wait(call)) {
 		turn_ends(pid, id);
-		emit_wait_enter(&c, pid, id, a[2]);
+		emit_wait_enter(c, pid, id, a[2]);
 	}
-	if (bpf_map_update_elem(&calls, &id, &c, BPF_ANY))
-		count_drop(DROP_CALLS, 1);
 	return 0;
 }
 
@@ -250,7 +267,7 @@ static __always_inline int call_entered_again(struct pt_regs *regs, long number)
 
 	if (!ready || !is_target(id >> 32))
 		return 0;
-	c = bpf_map_lookup_elem(&calls, &id);
+	c = open_call(id);
 	if (c && c->number == number)
 		return 0;
 	return call_entered(regs, number);
@@ -263,7 +280,7 @@ static __always_inline void emit_recv(struct sock *sk, __u32 pid, __u32 tid, __s
 	if (!e)
 		return;
 	e->sock = (__u64)sk;
-	e->file = (__u64)BPF_CORE_READ(sk, sk_socket, file);
+	e->file = (__u64)READ(sk, sk_socket, file);
 	e->ret = ret;
 	e->unread = unread;
 	e->flags = flags | FLAG_IS_SOCKET;
@@ -290,7 +307,7 @@ static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags,
 
 	if (!ready || !sk || !is_target(id >> 32) || !is_tcp(sk) || !is_wanted_port(sk))
 		return 0;
-	c = bpf_map_lookup_elem(&calls, &id);
+	c = open_call(id);
 	if (!c && (number_of_fds || witness))
 		return 0; /* a call on a descriptor that is not wanted, or none: then one witness has to do */
 	if (c) {
@@ -314,7 +331,7 @@ static __always_inline int receive_entered(struct sock *sk)
 
 	if (!ready || !is_target(id >> 32))
 		return 0;
-	c = bpf_map_lookup_elem(&calls, &id);
+	c = open_call(id);
 	if (!c)
 		return 0;
 	flush_received(c, id >> 32, id);
@@ -332,7 +349,7 @@ static __always_inline int receive_result(struct sock *sk, __s32 copied)
 	if (!ready || !is_target(id >> 32))
 		return 0;
 	b = tcp_backlog(sk);
-	c = bpf_map_lookup_elem(&calls, &id);
+	c = open_call(id);
 	if (!c) {
 		/* No call of this thread: io_uring, or a program that began before. */
 		emit_recv(sk, id >> 32, id, copied, b.unread, b.flags);
@@ -359,10 +376,10 @@ static __always_inline int receive_progress(struct sock *sk)
 	if (!ready || !is_target(id >> 32))
 		return 0;
 	known = find_sock(sk);
-	c = bpf_map_lookup_elem(&calls, &id);
+	c = open_call(id);
 	if (!known || !c)
 		return 0;
-	copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	copied_seq = READ((struct tcp_sock *)sk, copied_seq);
 	moved = copied_seq - known->copied_seq;
 	known->copied_seq = copied_seq;
 	if (c->rx_done && c->rx_sock != (__u64)sk)
@@ -528,7 +545,7 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 
 	if (!ready || !is_target(pid))
 		return 0;
-	c = bpf_map_lookup_elem(&calls, &id);
+	c = open_call(id);
 	/* A call that was written down from outside, at the snapshot, may have returned before it was. */
 	if (!c || c->number != call_number(regs))
 		return 0;
@@ -538,12 +555,12 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 		adopt_result(c, pid, ret, &new_file);
 	if (c->call != CALL_CONNECT)
 		emit_call(c, pid, id, ret, new_file);
-	if (c->call >= CALL_EPOLL_WAIT && c->call <= CALL_EPOLL_PWAIT2) {
+	if (is_wait(c->call)) {
 		if (ret > 0)
 			emit_deliveries(c, pid, id, ret);
 		turn_begins(id, regs);
 	}
-	bpf_map_delete_elem(&calls, &id);
+	c->call = CALL_NONE;
 	return 0;
 }
 
@@ -551,16 +568,15 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 
 static __always_inline int process_forked(struct task_struct *parent, struct task_struct *child)
 {
-	__u32 pid = BPF_CORE_READ(parent, tgid);
-	__u32 child_pid = BPF_CORE_READ(child, tgid);
-	__u32 none_told = 0;
+	__u32 pid = READ(parent, tgid);
+	__u32 child_pid = READ(child, tgid);
 	struct call_event *e;
 
 	if (!ready || pid == child_pid || !is_target(pid))
 		return 0;
 	if (follow_children)
-		bpf_map_update_elem(&targets, &child_pid, &none_told, BPF_ANY);
-	e = reserve_call(KIND_FORK, pid, BPF_CORE_READ(parent, pid));
+		add_target(child_pid);
+	e = reserve_call(KIND_FORK, pid, READ(parent, pid));
 	if (!e)
 		return 0;
 	e->ret = child_pid;
@@ -588,13 +604,13 @@ static __always_inline bool has_target_comm(void)
 static __always_inline int process_executed(void)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	__u32 pid = id >> 32, none_told = 0;
+	__u32 pid = id >> 32;
 	struct call_event *e;
 
 	if (!ready)
 		return 0;
 	if (has_target_comm())
-		bpf_map_update_elem(&targets, &pid, &none_told, BPF_NOEXIST);
+		add_target(pid);
 	if (!is_target(pid))
 		return 0;
 	e = reserve_short(KIND_EXEC, id >> 32, id);
@@ -605,8 +621,8 @@ static __always_inline int process_executed(void)
 
 static __always_inline int thread_exited(struct task_struct *task)
 {
-	__u32 pid = BPF_CORE_READ(task, tgid);
-	__u32 tid = BPF_CORE_READ(task, pid);
+	__u32 pid = READ(task, tgid);
+	__u32 tid = READ(task, pid);
 	__u64 id = (__u64)pid << 32 | tid;
 	struct call_event *e;
 
@@ -617,9 +633,9 @@ static __always_inline int thread_exited(struct task_struct *task)
 	e = reserve_call(KIND_EXIT, pid, tid);
 	if (!e)
 		return 0;
-	e->ret = BPF_CORE_READ(task, exit_code);
+	e->ret = READ(task, exit_code);
 	/* do_exit lowers the count before it gets here. */
-	if (!BPF_CORE_READ(task, signal, live.counter))
+	if (!READ(task, signal, live.counter))
 		e->flags = FLAG_LAST;
 	submit(e);
 	return 0;
@@ -628,9 +644,9 @@ static __always_inline int thread_exited(struct task_struct *task)
 /* Sockets are closed after sched_process_exit, so the process stays a target until its leader is freed. */
 static __always_inline int task_freed(struct task_struct *task)
 {
-	__u32 pid = BPF_CORE_READ(task, tgid);
+	__u32 pid = READ(task, tgid);
 
-	if (pid == BPF_CORE_READ(task, pid))
+	if (pid == READ(task, pid))
 		bpf_map_delete_elem(&targets, &pid);
 	return 0;
 }

@@ -55,7 +55,7 @@ struct port_key {
 	__u32 port; /* host order */
 };
 
-/* One system call that a thread is in. */
+/* One system call that a thread is in, or with CALL_NONE none. */
 struct call {
 	__u64 start;
 	__u64 pointer; /* epoll_wait: the caller's event array */
@@ -110,6 +110,18 @@ struct {
 	__type(value, __u32);
 } targets SEC(".maps");
 
+/*
+ * Whether a process may be a target, by the low bits of its number: for nearly every call on a machine one look here says that
+ * it is none. Nothing is ever taken out.
+ */
+#define MAYBE_SLOTS 65536
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAYBE_SLOTS);
+	__type(key, __u32);
+	__type(value, __u8);
+} maybe_targets SEC(".maps");
+
 /* Epoll instances of the targets, by struct eventpoll *. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -134,7 +146,7 @@ struct {
 	__type(value, __u32);
 } ports SEC(".maps");
 
-/* The call each thread is in, by pid_tgid; an entry leaves at the call's return or the thread's exit. */
+/* The call each thread is in, by pid_tgid; an entry leaves at the thread's exit. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -311,7 +323,33 @@ static __always_inline bool is_wanted_fd(__s32 fd)
 
 static __always_inline bool is_target(__u32 pid)
 {
-	return bpf_map_lookup_elem(&targets, &pid) != 0;
+	__u32 slot = pid % MAYBE_SLOTS;
+	__u8 *maybe = bpf_map_lookup_elem(&maybe_targets, &slot);
+
+	return maybe && *maybe && bpf_map_lookup_elem(&targets, &pid);
+}
+
+static __always_inline void add_target(__u32 pid)
+{
+	__u32 slot = pid % MAYBE_SLOTS, none_told = 0;
+	__u8 *maybe = bpf_map_lookup_elem(&maybe_targets, &slot);
+
+	if (maybe)
+		*maybe = 1;
+	bpf_map_update_elem(&targets, &pid, &none_told, BPF_NOEXIST);
+}
+
+static __always_inline bool is_wait(__u8 call)
+{
+	return call >= CALL_EPOLL_WAIT && call <= CALL_EPOLL_PWAIT2;
+}
+
+/* The call that a thread is in. */
+static __always_inline struct call *open_call(__u64 id)
+{
+	struct call *c = bpf_map_lookup_elem(&calls, &id);
+
+	return c && c->call ? c : 0;
 }
 
 #endif

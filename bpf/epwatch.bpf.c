@@ -95,7 +95,7 @@ static __always_inline int data_ready(struct sock *sk)
 {
 	if (!ready)
 		return 0;
-	if (queued_by_ready && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+	if (queued_by_ready && READ(sk, __sk_common.skc_state) == TCP_LISTEN)
 		connection_queued(sk, 0, 0);
 	walk_watchers(sk, READABLE_KEY);
 	return 0;
@@ -125,7 +125,7 @@ int BPF_PROG(tp_inet_sk_error_report, struct sock *sk)
 SEC("fentry/ep_autoremove_wake_function")
 int BPF_PROG(fentry_ep_autoremove_wake_function, struct wait_queue_entry *wait)
 {
-	return UNPREEMPTED(sleeper_woken(BPF_CORE_READ(wait, private)));
+	return UNPREEMPTED(sleeper_woken(READ(wait, private)));
 }
 
 SEC("kprobe/ep_autoremove_wake_function")
@@ -133,7 +133,7 @@ int kprobe_ep_autoremove_wake_function(struct pt_regs *ctx)
 {
 	struct wait_queue_entry *wait = (void *)PROBE_ARG1(ctx);
 
-	return UNPREEMPTED(sleeper_woken(BPF_CORE_READ(wait, private)));
+	return UNPREEMPTED(sleeper_woken(READ(wait, private)));
 }
 
 SEC("tp_btf/sched_waking")
@@ -169,26 +169,26 @@ int perf_cpu_clock(void *ctx)
 SEC("fexit/inet_recvmsg")
 int BPF_PROG(fexit_inet_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 0));
+	return UNPREEMPTED(received(READ(socket, sk), ret, flags, 0));
 }
 
 SEC("fexit/inet6_recvmsg")
 int BPF_PROG(fexit_inet6_recvmsg, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 0));
+	return UNPREEMPTED(received(READ(socket, sk), ret, flags, 0));
 }
 
 /* Trampolines run with preemption on: the second witnesses, as for system calls. */
 SEC("fexit/inet_recvmsg")
 int BPF_PROG(fexit_inet_recvmsg_again, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 1));
+	return UNPREEMPTED(received(READ(socket, sk), ret, flags, 1));
 }
 
 SEC("fexit/inet6_recvmsg")
 int BPF_PROG(fexit_inet6_recvmsg_again, struct socket *socket, void *msg, unsigned long size, int flags, int ret)
 {
-	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, flags, 1));
+	return UNPREEMPTED(received(READ(socket, sk), ret, flags, 1));
 }
 
 /* splice(2) from a socket never reaches recvmsg. */
@@ -196,7 +196,7 @@ SEC("fexit/tcp_splice_read")
 int BPF_PROG(fexit_tcp_splice_read, struct socket *socket, void *offset, void *pipe, unsigned long size,
 	     unsigned int flags, long ret)
 {
-	return UNPREEMPTED(received(BPF_CORE_READ(socket, sk), ret, 0, 0));
+	return UNPREEMPTED(received(READ(socket, sk), ret, 0, 0));
 }
 
 SEC("kprobe/tcp_recvmsg")
@@ -210,7 +210,7 @@ int kprobe_tcp_splice_read(struct pt_regs *ctx)
 {
 	struct socket *socket = (struct socket *)PROBE_ARG1(ctx);
 
-	return UNPREEMPTED(receive_entered(BPF_CORE_READ(socket, sk)));
+	return UNPREEMPTED(receive_entered(READ(socket, sk)));
 }
 
 /* Carries the number of bytes, so that no return probe is needed: those lose most calls that sleep. */
@@ -259,7 +259,7 @@ int kprobe_inet_csk_complete_hashdance(struct pt_regs *ctx)
 
 static __always_inline int state_set(struct sock *sk, int old, int new)
 {
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	if (READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	sock_state(sk, old, new);
 	/* sock_def_wakeup follows each of these with a NULL key; a closing file has no watcher left to find. */

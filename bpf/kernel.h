@@ -37,6 +37,17 @@ enum {
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+/*
+ * READ(p, a, b) is p->a->b, and zero where a pointer leads nowhere. Kernels that let a program follow their pointers (since
+ * 6.2) do it with a load for each arrow, the others with a call.
+ */
+#define READ(p, ...)                                                                                                   \
+	(bpf_rdonly_cast                                                                                               \
+		 ? ___arrow(((typeof(p))bpf_rdonly_cast(p, bpf_core_type_id_kernel(typeof(*(p))))), __VA_ARGS__)       \
+		 : BPF_CORE_READ(p, __VA_ARGS__))
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 #if defined(__TARGET_ARCH_x86)
@@ -260,8 +271,8 @@ enum sk_rst_reason {
 static __always_inline __u32 task_state(struct task_struct *task)
 {
 	if (bpf_core_field_exists(task->__state))
-		return BPF_CORE_READ(task, __state);
-	return BPF_CORE_READ((struct task_struct___long *)task, state);
+		return READ(task, __state);
+	return READ((struct task_struct___long *)task, state);
 }
 
 enum tcp_state {
@@ -286,20 +297,20 @@ static __always_inline bool compat_call(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
-	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	return READ(task, thread_info.status) & TS_COMPAT;
 }
 
 static __always_inline void call_arguments(struct pt_regs *regs, __u64 *a)
 {
-	a[0] = BPF_CORE_READ(regs, di);
-	a[1] = BPF_CORE_READ(regs, si);
-	a[2] = BPF_CORE_READ(regs, dx);
-	a[3] = BPF_CORE_READ(regs, r10);
+	a[0] = READ(regs, di);
+	a[1] = READ(regs, si);
+	a[2] = READ(regs, dx);
+	a[3] = READ(regs, r10);
 }
 
 static __always_inline __u32 call_number(struct pt_regs *regs)
 {
-	return BPF_CORE_READ(regs, orig_ax);
+	return READ(regs, orig_ax);
 }
 
 /* What a function was called with; a probe's context, so read directly. */
@@ -317,20 +328,20 @@ static __always_inline bool compat_call(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
-	return BPF_CORE_READ(task, thread_info.flags) & TIF_32BIT;
+	return READ(task, thread_info.flags) & TIF_32BIT;
 }
 
 static __always_inline void call_arguments(struct pt_regs *regs, __u64 *a)
 {
-	a[0] = BPF_CORE_READ(regs, orig_x0);
-	a[1] = BPF_CORE_READ(regs, regs[1]);
-	a[2] = BPF_CORE_READ(regs, regs[2]);
-	a[3] = BPF_CORE_READ(regs, regs[3]);
+	a[0] = READ(regs, orig_x0);
+	a[1] = READ(regs, regs[1]);
+	a[2] = READ(regs, regs[2]);
+	a[3] = READ(regs, regs[3]);
 }
 
 static __always_inline __u32 call_number(struct pt_regs *regs)
 {
-	return BPF_CORE_READ(regs, syscallno);
+	return READ(regs, syscallno);
 }
 
 #define PROBE_ARG1(ctx) (((struct user_pt_regs *)(ctx))->regs[0])

@@ -42,7 +42,7 @@ struct tcp_header {
 static __always_inline bool is_traced(struct sk_buff *skb, __u32 netns, __u16 sport, __u16 dport)
 {
 	struct port_key key = { .netns = netns, .port = sport };
-	__u64 sk = (__u64)BPF_CORE_READ(skb, sk);
+	__u64 sk = (__u64)READ(skb, sk);
 
 	if (bpf_map_lookup_elem(&ports, &key))
 		return 1;
@@ -62,7 +62,7 @@ static __always_inline int segment(struct sk_buff *skb, unsigned char *network)
 	__u32 length, netns;
 	__u16 family;
 
-	if (BPF_CORE_READ(skb, protocol) == bpf_htons(ETH_P_IP)) {
+	if (READ(skb, protocol) == bpf_htons(ETH_P_IP)) {
 		struct ipv4_header ip;
 
 		if (bpf_probe_read_kernel(&ip, sizeof(ip), network) || ip.protocol != IPPROTO_TCP)
@@ -72,10 +72,10 @@ static __always_inline int segment(struct sk_buff *skb, unsigned char *network)
 		length = bpf_ntohs(ip.total_length) - (ip.version_length & 0xf) * 4;
 		/* A batch above 64 KiB (BIG TCP) leaves the field empty. */
 		if (!ip.total_length)
-			length = BPF_CORE_READ(skb, len) - (transport - BPF_CORE_READ(skb, data));
+			length = READ(skb, len) - (transport - READ(skb, data));
 		__builtin_memcpy(source, ip.source, 4);
 		__builtin_memcpy(destination, ip.destination, 4);
-	} else if (BPF_CORE_READ(skb, protocol) == bpf_htons(ETH_P_IPV6)) {
+	} else if (READ(skb, protocol) == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6_header ip;
 
 		if (bpf_probe_read_kernel(&ip, sizeof(ip), network) || ip.next_header != IPPROTO_TCP)
@@ -84,7 +84,7 @@ static __always_inline int segment(struct sk_buff *skb, unsigned char *network)
 		transport = network + sizeof(ip);
 		length = bpf_ntohs(ip.payload_length);
 		if (!ip.payload_length)
-			length = BPF_CORE_READ(skb, len) - (transport - BPF_CORE_READ(skb, data));
+			length = READ(skb, len) - (transport - READ(skb, data));
 		__builtin_memcpy(source, ip.source, 16);
 		__builtin_memcpy(destination, ip.destination, 16);
 	} else {
@@ -92,7 +92,7 @@ static __always_inline int segment(struct sk_buff *skb, unsigned char *network)
 	}
 	if (bpf_probe_read_kernel(&tcp, sizeof(tcp), transport))
 		return 0;
-	netns = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	netns = READ(skb, dev, nd_net.net, ns.inum);
 	if (!is_traced(skb, netns, bpf_ntohs(tcp.source), bpf_ntohs(tcp.destination)))
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
@@ -121,15 +121,15 @@ static __always_inline int segment_sent(struct sk_buff *skb)
 {
 	if (!ready)
 		return 0;
-	return segment(skb, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header));
+	return segment(skb, READ(skb, head) + READ(skb, network_header));
 }
 
 /* On loopback each segment was shown when it was sent. */
 static __always_inline int segment_received(struct sk_buff *skb)
 {
-	if (!ready || BPF_CORE_READ(skb, dev, flags) & IFF_LOOPBACK)
+	if (!ready || READ(skb, dev, flags) & IFF_LOOPBACK)
 		return 0;
-	return segment(skb, BPF_CORE_READ(skb, data));
+	return segment(skb, READ(skb, data));
 }
 
 #endif

@@ -23,8 +23,8 @@ static __always_inline void list_file(struct bpf_iter__task_file *ctx, struct fi
 
 	listed.fd = ctx->fd;
 	listed.file = (__u64)file;
-	listed.operations = (__u64)BPF_CORE_READ(file, f_op);
-	listed.private_data = (__u64)BPF_CORE_READ(file, private_data);
+	listed.operations = (__u64)READ(file, f_op);
+	listed.private_data = (__u64)READ(file, private_data);
 	seq_write(ctx->meta->seq, &listed, sizeof(listed));
 }
 
@@ -37,7 +37,7 @@ static __always_inline int list_own_file(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 
-	if (!task || !file || BPF_CORE_READ(task, tgid) != listed_pid)
+	if (!task || !file || READ(task, tgid) != listed_pid)
 		return 0;
 	list_file(ctx, file, listed_pid);
 	return 0;
@@ -66,21 +66,21 @@ static __always_inline int snapshot_file(struct bpf_iter__task_file *ctx)
 
 	if (!task || !file)
 		return 0;
-	pid = BPF_CORE_READ(task, tgid);
+	pid = READ(task, tgid);
 	if (!is_target(pid))
 		return 0;
 	sk = file_sock(file);
-	if (!is_wanted_fd(ctx->fd) && (__u64)BPF_CORE_READ(file, f_op) != eventpoll_fops)
+	if (!is_wanted_fd(ctx->fd) && (__u64)READ(file, f_op) != eventpoll_fops)
 		return 0;
 	if (sk && is_inet(sk)) {
 		if (!is_wanted_port(sk))
 			return 0;
 		follow_sock(sk, pid);
 		name_sock(sk);
-		emit_sock(KIND_SNAPSHOT, sk, pid, 0, BPF_CORE_READ(sk, __sk_common.skc_state), file, ctx->fd);
+		emit_sock(KIND_SNAPSHOT, sk, pid, 0, READ(sk, __sk_common.skc_state), file, ctx->fd);
 	} else if (sk) {
 		emit_file(file, pid, ctx->fd, 0, FLAG_IS_SOCKET);
-	} else if ((__u64)BPF_CORE_READ(file, f_op) == eventpoll_fops) {
+	} else if ((__u64)READ(file, f_op) == eventpoll_fops) {
 		emit_file(file, pid, ctx->fd, instance_of(file, pid, ctx->fd, 0), FLAG_IS_EPOLL);
 	} else if (is_watched(file)) {
 		emit_file(file, pid, ctx->fd, 0, 0);

@@ -14,17 +14,17 @@ static __always_inline struct sock *file_sock(struct file *file)
 {
 	struct socket *socket;
 
-	if (!file || (__u64)BPF_CORE_READ(file, f_op) != socket_fops)
+	if (!file || (__u64)READ(file, f_op) != socket_fops)
 		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	return socket ? BPF_CORE_READ(socket, sk) : 0;
+	socket = READ(file, private_data);
+	return socket ? READ(socket, sk) : 0;
 }
 
 static __always_inline bool is_tcp(struct sock *sk)
 {
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 family = READ(sk, __sk_common.skc_family);
 
-	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+	return (family == AF_INET || family == AF_INET6) && READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
 /* tcp_inq() of include/net/tcp.h, less urgent data: the FIN takes a sequence number but is no byte to read. */
@@ -32,20 +32,20 @@ static __always_inline struct backlog tcp_backlog(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct backlog b = {};
-	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	__u8 state = READ(sk, __sk_common.skc_state);
 
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
 		return b; /* a minisock has no queue */
 	b.flags = FLAG_HAS_UNREAD;
 	if (state == TCP_LISTEN) {
-		b.unread = BPF_CORE_READ(sk, sk_ack_backlog);
+		b.unread = READ(sk, sk_ack_backlog);
 		b.flags |= FLAG_LISTENER;
 		return b;
 	}
 	if (state == TCP_SYN_SENT || state == TCP_SYN_RECV)
 		return b;
-	b.unread = BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq);
-	if (BPF_CORE_READ(sk, __sk_common.skc_flags) & (1ull << bpf_core_enum_value(enum sock_flags, SOCK_DONE))) {
+	b.unread = READ(tp, rcv_nxt) - READ(tp, copied_seq);
+	if (READ(sk, __sk_common.skc_flags) & (1ull << bpf_core_enum_value(enum sock_flags, SOCK_DONE))) {
 		b.flags |= FLAG_FIN;
 		if (b.unread) {
 			b.unread--;
@@ -62,10 +62,10 @@ static __always_inline struct backlog sock_backlog(struct sock *sk)
 	if (is_tcp(sk))
 		return tcp_backlog(sk);
 	/* A listening MPTCP socket is a shell: the connections wait at its first subflow (net/mptcp/protocol.h). */
-	if (BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock)) {
-		struct sock *first = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+	if (READ(sk, sk_protocol) == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock)) {
+		struct sock *first = READ((struct mptcp_sock *)sk, first);
 
-		if (first && BPF_CORE_READ(first, __sk_common.skc_state) == TCP_LISTEN)
+		if (first && READ(first, __sk_common.skc_state) == TCP_LISTEN)
 			return tcp_backlog(first);
 	}
 	return none;
@@ -83,12 +83,12 @@ static __always_inline __u16 exiting_flag(__u32 tid)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
-	return tid && BPF_CORE_READ(task, flags) & PF_EXITING ? FLAG_DEAD : 0;
+	return tid && READ(task, flags) & PF_EXITING ? FLAG_DEAD : 0;
 }
 
 static __always_inline void copy_address(__u8 *to, struct sock *sk, bool peer)
 {
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+	if (READ(sk, __sk_common.skc_family) == AF_INET6) {
 		if (peer)
 			BPF_CORE_READ_INTO((struct in6_addr *)to, sk, __sk_common.skc_v6_daddr);
 		else
@@ -122,16 +122,16 @@ static __always_inline void emit_sock(__u16 kind, struct sock *sk, __u32 pid, __
 	e->file = (__u64)file;
 	copy_address(e->local, sk, 0);
 	copy_address(e->peer, sk, 1);
-	e->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	e->peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	e->local_port = READ(sk, __sk_common.skc_num);
+	e->peer_port = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	e->family = READ(sk, __sk_common.skc_family);
 	e->old_state = old;
 	e->new_state = new;
 	e->unread = b.unread;
 	e->fd = fd;
 	e->flags = b.flags | exiting_flag(tid) | FLAG_IS_SOCKET;
-	e->protocol = BPF_CORE_READ(sk, sk_protocol);
-	e->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	e->protocol = READ(sk, sk_protocol);
+	e->netns = READ(sk, __sk_common.skc_net.net, ns.inum);
 	submit(e);
 }
 
@@ -139,14 +139,14 @@ static __always_inline struct port_key port_of(struct sock *sk)
 {
 	struct port_key key = {};
 
-	key.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	key.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	key.netns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	key.port = READ(sk, __sk_common.skc_num);
 	return key;
 }
 
 static __always_inline bool is_inet(struct sock *sk)
 {
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 family = READ(sk, __sk_common.skc_family);
 
 	return family == AF_INET || family == AF_INET6;
 }
@@ -162,8 +162,7 @@ static __always_inline bool is_wanted_port(struct sock *sk)
 {
 	if (!only_port)
 		return 1;
-	return BPF_CORE_READ(sk, __sk_common.skc_num) == only_port ||
-	       bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport)) == only_port;
+	return READ(sk, __sk_common.skc_num) == only_port || bpf_ntohs(READ(sk, __sk_common.skc_dport)) == only_port;
 }
 
 /* Notes that the reader knows a descriptor of the socket. */
@@ -181,14 +180,14 @@ static __always_inline bool follow_sock(struct sock *sk, __u32 pid)
 	struct known_sock known = { .pid = pid };
 	__u64 key = (__u64)sk;
 
-	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+	if (READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
 		struct port_key port = port_of(sk);
 
 		bpf_map_update_elem(&ports, &port, &pid, BPF_ANY);
 	}
 	if (find_sock(sk))
 		return 0;
-	known.copied_seq = BPF_CORE_READ((struct tcp_sock *)sk, copied_seq);
+	known.copied_seq = READ((struct tcp_sock *)sk, copied_seq);
 	if (bpf_map_update_elem(&socks, &key, &known, BPF_ANY))
 		count_drop(DROP_SOCKS, 1);
 	return 1;
@@ -211,7 +210,7 @@ static __always_inline void adopt_sock(struct sock *sk, __u32 pid, struct file *
 		}
 	}
 	if (tell)
-		emit_sock(KIND_SNAPSHOT, sk, pid, 0, BPF_CORE_READ(sk, __sk_common.skc_state), file, fd);
+		emit_sock(KIND_SNAPSHOT, sk, pid, 0, READ(sk, __sk_common.skc_state), file, fd);
 }
 
 static __always_inline int sock_state(struct sock *sk, int old, int new)
@@ -304,7 +303,7 @@ static __always_inline int reset_sent(struct sock *sk, __u32 reason)
 	if (!ready || !sk)
 		return 0;
 	/* A minisock is no struct sock beyond its common part, and none of ours any more. */
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	state = READ(sk, __sk_common.skc_state);
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
 		return 0;
 	known = find_sock(sk);
@@ -334,7 +333,7 @@ static __always_inline int watched_file_closing(struct file *file)
 
 	if (!ready || !is_target(id >> 32))
 		return 0;
-	if ((__u64)BPF_CORE_READ(file, f_op) == socket_fops) {
+	if ((__u64)READ(file, f_op) == socket_fops) {
 		struct sock *sk = file_sock(file);
 
 		if (sk && is_tcp(sk))

@@ -26,22 +26,22 @@ static __always_inline __u16 classify(struct epitem *epi, struct eventpoll *ep, 
 	struct list_head *sleepers = (void *)ep + bpf_core_field_offset(struct eventpoll, wq.head);
 	__u16 flags = 0;
 
-	if (BPF_CORE_READ(sleepers, next) != sleepers)
+	if (READ(sleepers, next) != sleepers)
 		flags |= FLAG_WAITER;
 	if (!(mask & ~EP_PRIVATE_BITS))
 		return flags | FLAG_DISARMED;
 	if (key && !(key & mask))
 		return flags | FLAG_FILTERED;
-	if (BPF_CORE_READ(ready_link, next) != ready_link)
+	if (READ(ready_link, next) != ready_link)
 		flags |= FLAG_COALESCED;
-	if (BPF_CORE_READ(ep, ovflist) != (void *)-1)
+	if (READ(ep, ovflist) != (void *)-1)
 		flags |= FLAG_OVERFLOW;
 	return flags;
 }
 
 static __always_inline void item_wakeup(struct epitem *epi, __u32 key)
 {
-	struct eventpoll *ep = BPF_CORE_READ(epi, ep);
+	struct eventpoll *ep = READ(epi, ep);
 	__u64 ep_key = (__u64)ep;
 	struct instance *instance = bpf_map_lookup_elem(&instances, &ep_key);
 	struct call_event *e;
@@ -49,20 +49,20 @@ static __always_inline void item_wakeup(struct epitem *epi, __u32 key)
 	struct sock *sk;
 	__u32 mask;
 
-	if (!instance || !is_wanted_fd(BPF_CORE_READ(epi, ffd.fd)))
+	if (!instance || !is_wanted_fd(READ(epi, ffd.fd)))
 		return;
-	file = BPF_CORE_READ(epi, ffd.file);
+	file = READ(epi, ffd.file);
 	sk = file_sock(file);
 	if (only_port && !(sk && is_inet(sk) && is_wanted_port(sk)))
 		return;
 	e = reserve_call(KIND_WAKEUP, instance->pid, 0);
 	if (!e)
 		return;
-	mask = BPF_CORE_READ(epi, event.events);
+	mask = READ(epi, event.events);
 	e->epoll = ep_key;
 	e->epfd = instance->epfd;
-	e->data = BPF_CORE_READ(epi, event.data);
-	e->fd = BPF_CORE_READ(epi, ffd.fd);
+	e->data = READ(epi, event.data);
+	e->fd = READ(epi, ffd.fd);
 	e->events = mask;
 	e->key = key;
 	e->file = (__u64)file;
@@ -81,7 +81,7 @@ static __always_inline int wakeup(struct wait_queue_entry *wait, __u32 key)
 {
 	if (!ready)
 		return 0;
-	item_wakeup(BPF_CORE_READ(entry_of(wait), base), key);
+	item_wakeup(READ(entry_of(wait), base), key);
 	return 0;
 }
 
@@ -97,20 +97,20 @@ static __always_inline void walk_watchers(struct sock *sk, __u32 key)
 
 	if (!ep_poll_callback_addr)
 		return;
-	wq = BPF_CORE_READ(sk, sk_wq);
+	wq = READ(sk, sk_wq);
 	if (!wq)
 		return; /* orphaned: nobody watches */
 	head = (void *)wq + bpf_core_field_offset(struct socket_wq, wait.head);
-	at = BPF_CORE_READ(head, next);
+	at = READ(head, next);
 	for (i = 0; i < WALK_MAX; i++) {
 		struct wait_queue_entry *entry;
 
 		if (!at || at == head)
 			return;
 		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
-		if ((__u64)BPF_CORE_READ(entry, func) == ep_poll_callback_addr)
-			item_wakeup(BPF_CORE_READ(entry_of(entry), base), key);
-		at = BPF_CORE_READ(at, next);
+		if ((__u64)READ(entry, func) == ep_poll_callback_addr)
+			item_wakeup(READ(entry_of(entry), base), key);
+		at = READ(at, next);
 	}
 }
 
@@ -123,13 +123,13 @@ static __always_inline int sleeper_woken(struct task_struct *task)
 
 	if (!ready || !task)
 		return 0;
-	pid = BPF_CORE_READ(task, tgid);
+	pid = READ(task, tgid);
 	if (!is_target(pid))
 		return 0;
-	tid = BPF_CORE_READ(task, pid);
+	tid = READ(task, pid);
 	key = (__u64)pid << 32 | tid;
-	call = bpf_map_lookup_elem(&calls, &key);
-	if (!call || call->call < CALL_EPOLL_WAIT || call->call > CALL_EPOLL_PWAIT2)
+	call = open_call(key);
+	if (!call || !is_wait(call->call))
 		return 0;
 	e = reserve_short(KIND_WOKEN, pid, tid);
 	if (!e)

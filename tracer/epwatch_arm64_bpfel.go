@@ -240,6 +240,7 @@ const (
 	epwatchMapDrops                           = "drops"
 	epwatchMapEvents                          = "events"
 	epwatchMapInstances                       = "instances"
+	epwatchMapMaybeTargets                    = "maybe_targets"
 	epwatchMapNoStacks                        = "no_stacks"
 	epwatchMapPorts                           = "ports"
 	epwatchMapSocks                           = "socks"
@@ -425,16 +426,17 @@ type epwatchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type epwatchMapSpecs struct {
-	Calls     *ebpf.MapSpec `ebpf:"calls"`
-	Drops     *ebpf.MapSpec `ebpf:"drops"`
-	Events    *ebpf.MapSpec `ebpf:"events"`
-	Instances *ebpf.MapSpec `ebpf:"instances"`
-	NoStacks  *ebpf.MapSpec `ebpf:"no_stacks"`
-	Ports     *ebpf.MapSpec `ebpf:"ports"`
-	Socks     *ebpf.MapSpec `ebpf:"socks"`
-	Stacks    *ebpf.MapSpec `ebpf:"stacks"`
-	Targets   *ebpf.MapSpec `ebpf:"targets"`
-	Turns     *ebpf.MapSpec `ebpf:"turns"`
+	Calls        *ebpf.MapSpec `ebpf:"calls"`
+	Drops        *ebpf.MapSpec `ebpf:"drops"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Instances    *ebpf.MapSpec `ebpf:"instances"`
+	MaybeTargets *ebpf.MapSpec `ebpf:"maybe_targets"`
+	NoStacks     *ebpf.MapSpec `ebpf:"no_stacks"`
+	Ports        *ebpf.MapSpec `ebpf:"ports"`
+	Socks        *ebpf.MapSpec `ebpf:"socks"`
+	Stacks       *ebpf.MapSpec `ebpf:"stacks"`
+	Targets      *ebpf.MapSpec `ebpf:"targets"`
+	Turns        *ebpf.MapSpec `ebpf:"turns"`
 }
 
 // epwatchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -494,16 +496,17 @@ func (o *epwatchObjects) Close() error {
 //
 // It can be passed to loadEpwatchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type epwatchMaps struct {
-	Calls     *ebpf.Map `ebpf:"calls"`
-	Drops     *ebpf.Map `ebpf:"drops"`
-	Events    *ebpf.Map `ebpf:"events"`
-	Instances *ebpf.Map `ebpf:"instances"`
-	NoStacks  *ebpf.Map `ebpf:"no_stacks"`
-	Ports     *ebpf.Map `ebpf:"ports"`
-	Socks     *ebpf.Map `ebpf:"socks"`
-	Stacks    *ebpf.Map `ebpf:"stacks"`
-	Targets   *ebpf.Map `ebpf:"targets"`
-	Turns     *ebpf.Map `ebpf:"turns"`
+	Calls        *ebpf.Map `ebpf:"calls"`
+	Drops        *ebpf.Map `ebpf:"drops"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Instances    *ebpf.Map `ebpf:"instances"`
+	MaybeTargets *ebpf.Map `ebpf:"maybe_targets"`
+	NoStacks     *ebpf.Map `ebpf:"no_stacks"`
+	Ports        *ebpf.Map `ebpf:"ports"`
+	Socks        *ebpf.Map `ebpf:"socks"`
+	Stacks       *ebpf.Map `ebpf:"stacks"`
+	Targets      *ebpf.Map `ebpf:"targets"`
+	Turns        *ebpf.Map `ebpf:"turns"`
 }
 
 func (m *epwatchMaps) Close() error {
@@ -512,6 +515,7 @@ func (m *epwatchMaps) Close() error {
 		m.Drops,
 		m.Events,
 		m.Instances,
+		m.MaybeTargets,
 		m.NoStacks,
 		m.Ports,
 		m.Socks,

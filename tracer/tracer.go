@@ -337,6 +337,10 @@ func (t *Tracer) Add(pids ...uint32) error {
 // name makes processes targets.
 func (t *Tracer) name(pids []uint32) error {
 	for _, pid := range pids {
+		maybe := t.coll.Maps[epwatchMapMaybeTargets]
+		if err := maybe.Put(pid%maybe.MaxEntries(), uint8(1)); err != nil {
+			return fmt.Errorf("naming process %d as a target: %w", pid, err)
+		}
 		// The value says which kinds of unseen calls were told of: none yet.
 		if err := t.coll.Maps[epwatchMapTargets].Put(pid, uint32(0)); err != nil {
 			return fmt.Errorf("naming process %d as a target: %w", pid, err)

@@ -193,13 +193,18 @@ func letGoOn(pid string) error {
 	return unix.Kill(n, unix.SIGCONT)
 }
 
-// sleepInMany sleeps in more calls than are told apart, in one of them for long, and that is not the first.
+// sleepInMany sleeps in more calls than are told apart, in one of them for long, and that is not the first. On a busy machine
+// a thread may come to its sleep so late that hardly any of a short one is left.
 func sleepInMany() error {
-	ts := unix.NsecToTimespec(time.Millisecond.Nanoseconds())
+	const short = 20 * time.Millisecond
+	ts := unix.NsecToTimespec((4 * short).Nanoseconds())
 	calls := []func() error{
-		func() error { return sleep(time.Millisecond) },
-		func() error { _, err := unix.Poll(nil, 2); return err },
-		func() error { _, err := unix.Select(0, nil, nil, nil, &unix.Timeval{Usec: 3000}); return err },
+		func() error { return sleep(short) },
+		func() error { _, err := unix.Poll(nil, int((2 * short).Milliseconds())); return err },
+		func() error {
+			_, err := unix.Select(0, nil, nil, nil, &unix.Timeval{Usec: (3 * short).Microseconds()})
+			return err
+		},
 		func() error { _, err := unix.Ppoll(nil, &ts, nil); return err },
 		readSlowly,
 	}
