@@ -60,8 +60,12 @@ const (
 	// gather is how long records gather after the buffer was found empty. A reader that came for each of them would do little
 	// else than come and go.
 	gather = 10 * time.Millisecond
-	// batch is how many events one Read returns at most.
-	batch = 4096
+	// batch is how many events one Read returns at most, few enough to stay in a processor's cache.
+	batch = 256
+	// stamping is how long a record may lie reserved before it gets its time, where the processor was taken away from it.
+	stamping = 20 * time.Millisecond
+	// skew is how far the kernel's quick clock, which gives records their times, may be from the one that is read here.
+	skew = time.Millisecond
 )
 
 // Tracer is an observation under way. Read must be called by one goroutine; all else may be called by any.
@@ -80,7 +84,8 @@ type Tracer struct {
 	stopped atomic.Bool
 	drained bool
 	// empty: the last Read left nothing in the buffer.
-	empty bool
+	empty   bool
+	horizon event.Time
 }
 
 // Open chooses hooks, loads and attaches them, and then lets all begin at the same moment. The caller owns the
@@ -373,11 +378,13 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 		time.Sleep(gather)
 	}
 	t.empty = true
+	begun := Now()
 	t.reader.SetDeadline(time.Now().Add(wait))
 	for n := 0; n < batch; n++ {
 		err := t.reader.ReadInto(&t.record)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
+			t.completeTo(begun.Add(-stamping))
 			if stopped {
 				t.drained = true
 				return t.appendUnreported(dst), nil
@@ -394,12 +401,20 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 		}
 		t.instances.observe(dst)
 		if t.record.Remaining == 0 && !stopped {
+			// Nothing is even reserved, and what will be gets its time then.
+			t.completeTo(begun.Add(-skew))
 			return t.answer(dst), nil
 		}
 	}
 	t.empty = false
+	t.completeTo(dst[len(dst)-1].Time.Add(-stamping))
 	return dst, nil
 }
+
+func (t *Tracer) completeTo(until event.Time) { t.horizon = max(t.horizon, until) }
+
+// Horizon returns the time before which nothing is missing any more: what Reads to come hand out is later.
+func (t *Tracer) Horizon() event.Time { return t.horizon }
 
 // appendUnreported makes an event of each processor's losses that no later record came to carry.
 func (t *Tracer) appendUnreported(dst []event.Event) []event.Event {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/render"
+	"github.com/epwatch/epwatch/internal/timeline"
 	"github.com/epwatch/epwatch/server"
 	"github.com/epwatch/epwatch/tracer"
 )
@@ -45,7 +46,7 @@ func newExperiment(v server.Variant, f *traceFlags, kid *child, tr *tracer.Trace
 	who := render.Process{PID: kid.pid(), Comm: commOf(kid.pid())}
 	e.observation = newObservation(tr, out, observeOptions{
 		meta: metaOf("trace "+v.Name, []render.Process{who}, tr.Hooks(), f.checks), only: f.checks,
-		thresholds: thresholds(e.timeout), comm: func(uint32) string { return who.Comm },
+		thresholds: thresholds(e.timeout), comm: func(uint32) string { return who.Comm }, lag: timeline.DefaultWindow,
 	})
 	e.before = e.showLines
 	e.each = func(ev *event.Event) { e.events = append(e.events, *ev) }

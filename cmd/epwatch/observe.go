@@ -138,6 +138,7 @@ var (
 // source is what an observation needs of a tracer.
 type source interface {
 	Read(dst []event.Event) ([]event.Event, error)
+	Horizon() event.Time
 	Look(pid, tid uint32)
 	Stop()
 	Stats() tracer.Stats
@@ -171,6 +172,8 @@ type observeOptions struct {
 	thresholds diagnose.Thresholds
 	follow     bool
 	comm       func(pid uint32) string
+	// lag is for how long events are held back, for lines that come by another way to find their place among them.
+	lag time.Duration
 }
 
 func newObservation(tr source, out *output, opt observeOptions) *observation {
@@ -179,7 +182,7 @@ func newObservation(tr source, out *output, opt observeOptions) *observation {
 	for _, p := range o.meta.Processes {
 		pids = append(pids, p.PID)
 	}
-	o.timeline = timeline.New(timeline.Options{Observe: o.observe, PIDs: pids, Follow: opt.follow})
+	o.timeline = timeline.New(timeline.Options{Observe: o.observe, PIDs: pids, Follow: opt.follow, Window: max(opt.lag, 1)})
 	o.engine = diagnose.New(o.timeline, diagnose.Options{
 		Thresholds: opt.thresholds, Only: opt.only, Missing: o.meta.Missing, Comm: opt.comm,
 		Kind:     kindOf,
@@ -210,20 +213,13 @@ func (o *observation) pump(cancel context.CancelCauseFunc) error {
 	var batch []event.Event
 	var flushed event.Time
 	for {
-		now := tracer.Now()
-		asked := now
+		asked := tracer.Now()
 		var err error
 		batch, err = o.tracer.Read(batch[:0])
-		// Everything up to now is here if nothing was left to read; else everything up to the latest that was.
-		latest := event.Time(0)
 		for i := range batch {
-			latest = max(latest, batch[i].Time)
 			if o.admit == nil || o.admit(&batch[i]) {
 				o.timeline.Add(&batch[i])
 			}
-		}
-		if len(batch) > 0 {
-			now = min(now, latest)
 		}
 		switch {
 		case errors.Is(err, io.EOF):
@@ -231,10 +227,10 @@ func (o *observation) pump(cancel context.CancelCauseFunc) error {
 		case err != nil:
 			return err
 		}
-		// What existed before comes first and out of order with what happened meanwhile; it ends where a record is from
-		// after the attaching.
-		if now >= o.attached {
-			o.timeline.Advance(now)
+		// What existed before comes first and out of order with what happened meanwhile; it ends where all from before the
+		// attaching is there.
+		if horizon := o.tracer.Horizon(); horizon >= o.attached {
+			o.timeline.Advance(horizon)
 			o.engine.Tick(o.timeline.Now())
 			o.print.Tick(o.timeline.Now())
 		}

@@ -102,16 +102,24 @@ func BenchmarkObserve(b *testing.B) {
 }
 
 // batches is a source that hands out what it was given, in turn.
-type batches struct{ left [][]event.Event }
+type batches struct {
+	left   [][]event.Event
+	latest event.Time
+}
 
 func (b *batches) Read(dst []event.Event) ([]event.Event, error) {
 	if len(b.left) == 0 {
 		return dst, io.EOF
 	}
 	dst = append(dst, b.left[0]...)
+	for _, ev := range b.left[0] {
+		b.latest = max(b.latest, ev.Time)
+	}
 	b.left = b.left[1:]
 	return dst, nil
 }
+
+func (b *batches) Horizon() event.Time { return b.latest }
 
 func (*batches) Look(_, _ uint32)    {}
 func (*batches) Stop()               {}

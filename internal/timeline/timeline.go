@@ -103,8 +103,7 @@ func New(opt Options) *Timeline {
 // Add takes a copy of one event. It is observed when Advance or Close says that nothing earlier can follow.
 func (t *Timeline) Add(ev *event.Event) { t.order.push(ev) }
 
-// Advance observes all events older than now less the window. now must be read from the clock before the tracer
-// was drained: everything recorded before now less the window has to have been added.
+// Advance observes all events older than now less the window: everything recorded before that has to have been added.
 func (t *Timeline) Advance(now event.Time) {
 	horizon := now.Add(-t.opt.Window)
 	t.release(horizon)
