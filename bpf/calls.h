@@ -394,19 +394,23 @@ static __always_inline int receive_progress(struct sock *sk)
 }
 
 /* Always inlined with a constant room, which the ring buffer and the verifier both need. */
-static __always_inline void emit_deliveries_in(const __u32 room, struct call *c, __u32 pid, __u32 tid, __u32 n)
+static __always_inline void emit_deliveries_in(const __u32 room, struct call *c, __u32 pid, __u32 tid, __s32 ret,
+					       __u32 n)
 {
 	struct deliver_event *e = bpf_ringbuf_reserve(&events, sizeof(*e) + room * USER_EPOLL_EVENT_SIZE, 0);
 	__u64 bytes = (__u64)n * USER_EPOLL_EVENT_SIZE;
 
 	if (!e) {
-		count_lost_records(n);
+		count_lost_records(n + is_wanted(KIND_WAIT_RETURN));
 		return;
 	}
 	fill_header(&e->h, KIND_DELIVER, pid, tid);
 	e->epoll = c->epoll;
+	e->start = is_wanted(KIND_WAIT_RETURN) ? c->start : 0;
 	e->epfd = c->epfd;
+	e->ret = ret;
 	e->number = n;
+	e->call = c->call;
 	/* The compiler knows the bound and would drop the check that the verifier needs. */
 	asm volatile("" : "+r"(bytes));
 	if (bytes > room * USER_EPOLL_EVENT_SIZE)
@@ -418,22 +422,22 @@ static __always_inline void emit_deliveries_in(const __u32 room, struct call *c,
 	submit(e);
 }
 
-static __always_inline void emit_deliveries(struct call *c, __u32 pid, __u32 tid, __u32 n)
+static __always_inline void emit_deliveries(struct call *c, __u32 pid, __u32 tid, __s32 ret)
 {
-	if (!is_wanted(KIND_DELIVER))
-		return;
+	__u32 n = ret;
+
 	if (n > DELIVER_MAX) {
 		count_drop(DROP_DELIVERIES, n - DELIVER_MAX);
 		n = DELIVER_MAX;
 	}
 	if (n <= 4)
-		emit_deliveries_in(4, c, pid, tid, n);
+		emit_deliveries_in(4, c, pid, tid, ret, n);
 	else if (n <= 32)
-		emit_deliveries_in(32, c, pid, tid, n);
+		emit_deliveries_in(32, c, pid, tid, ret, n);
 	else if (n <= 128)
-		emit_deliveries_in(128, c, pid, tid, n);
+		emit_deliveries_in(128, c, pid, tid, ret, n);
 	else
-		emit_deliveries_in(DELIVER_MAX, c, pid, tid, n);
+		emit_deliveries_in(DELIVER_MAX, c, pid, tid, ret, n);
 }
 
 static __always_inline __u16 kind_of(__u8 call)
@@ -553,13 +557,12 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 		flush_received(c, pid, id);
 	if (ret >= 0)
 		adopt_result(c, pid, ret, &new_file);
-	if (c->call != CALL_CONNECT)
+	if (is_wait(c->call) && ret > 0 && is_wanted(KIND_DELIVER))
+		emit_deliveries(c, pid, id, ret);
+	else if (c->call != CALL_CONNECT)
 		emit_call(c, pid, id, ret, new_file);
-	if (is_wait(c->call)) {
-		if (ret > 0)
-			emit_deliveries(c, pid, id, ret);
+	if (is_wait(c->call))
 		turn_begins(id, regs);
-	}
 	c->call = CALL_NONE;
 	return 0;
 }

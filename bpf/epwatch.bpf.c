@@ -18,6 +18,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 
+const volatile bool preemptible; /* a program of this run may be preempted */
+
 /*
  * The kernel skips a program that is already running on the processor (kernel/trace/bpf_trace.c, __bpf_trace_run), so a thread
  * that is preempted inside of one hides what the next threads do. Since 6.10 a program can keep that from happening but for its
@@ -27,10 +29,10 @@ extern void bpf_preempt_enable(void) __ksym __weak;
 	({                                                                                                             \
 		int result;                                                                                            \
                                                                                                                        \
-		if (bpf_preempt_disable)                                                                               \
+		if (preemptible && bpf_preempt_disable)                                                                \
 			bpf_preempt_disable();                                                                         \
 		result = (body);                                                                                       \
-		if (bpf_preempt_disable)                                                                               \
+		if (preemptible && bpf_preempt_disable)                                                                \
 			bpf_preempt_enable();                                                                          \
 		result;                                                                                                \
 	})

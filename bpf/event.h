@@ -184,14 +184,18 @@ struct packet_event {
 
 /*
  * What one epoll_wait handed out, as it lies in the caller's memory (struct epoll_event): several items in one
- * record, because they have all but their mask and data in common. The record is as long as the smallest size class
- * that holds the number.
+ * record, because they have all but their mask and data in common; and the wait's return, where that is wanted. The record
+ * is as long as the smallest size class that holds the number.
  */
 struct deliver_event {
 	struct event_header h;
 	__u64 epoll;
+	__u64 start; /* entry of the wait; 0 = its return is not told */
 	__s32 epfd;
-	__u32 number;
+	__s32 ret;
+	__u16 number;
+	__u8 call; /* enum call_id */
+	__u8 pad[5];
 	/* The items follow. */
 };
 
@@ -236,7 +240,7 @@ struct sched_stack_event {
 };
 
 _Static_assert(sizeof(struct sched_event) == 96, "sched_event");
-_Static_assert(sizeof(struct deliver_event) == 40, "deliver_event");
+_Static_assert(sizeof(struct deliver_event) == 56, "deliver_event");
 _Static_assert(sizeof(struct event_header) == 24, "header");
 _Static_assert(sizeof(struct call_event) == 96, "call_event");
 _Static_assert(sizeof(struct sock_event) == 96, "sock_event");

@@ -26,7 +26,7 @@ type decoder struct {
 	raw    [unsafe.Sizeof(epwatchDeliverEvent{}) + maxDeliveries*16]byte
 }
 
-// decode appends what one record holds to dst; only deliveries hold more than one event. The result does not refer
+// decode appends what one record holds to dst; deliveries and turns hold more than one event. The result does not refer
 // to raw.
 func (d *decoder) decode(dst []event.Event, raw []byte) ([]event.Event, error) {
 	if len(raw) < shortSize || len(raw) > len(d.raw) {
@@ -62,7 +62,8 @@ func (d *decoder) decode(dst []event.Event, raw []byte) ([]event.Event, error) {
 	return append(dst, e), nil
 }
 
-// appendDeliveries unpacks the caller's array of struct epoll_event, which only x86-64 packs.
+// appendDeliveries unpacks the return of a wait and what it handed out: the caller's array of struct epoll_event, which only
+// x86-64 packs.
 func appendDeliveries(dst []event.Event, e event.Event, r *epwatchDeliverEvent, raw []byte) ([]event.Event, error) {
 	itemSize, dataOffset := 16, 8
 	if runtime.GOARCH == "amd64" {
@@ -74,6 +75,12 @@ func appendDeliveries(dst []event.Event, e event.Event, r *epwatchDeliverEvent, 
 	}
 	e.EpollAddr = event.Addr(r.Epoll)
 	e.EpFD = r.Epfd
+	if r.Start != 0 {
+		returned := e
+		returned.Kind, returned.Start, returned.Call, returned.Ret = event.KindWaitReturn, event.Time(r.Start), event.Call(r.Call), int64(r.Ret)
+		dst = append(dst, returned)
+		e.Lost = 0 // told once
+	}
 	for range r.Number {
 		e.Events = event.Mask(binary.NativeEndian.Uint32(items))
 		e.Data = binary.NativeEndian.Uint64(items[dataOffset:])

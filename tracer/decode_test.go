@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,20 @@ func TestDecodeDeliveries(t *testing.T) {
 	}
 	if events[0].Lost != 5 || events[1].Lost != 0 {
 		t.Errorf("the loss is told %d and %d times, want once", events[0].Lost, events[1].Lost)
+	}
+	withReturn := slices.Clone(raw)
+	(*epwatchDeliverEvent)(unsafe.Pointer(&withReturn[0])).Start = 77
+	(*epwatchDeliverEvent)(unsafe.Pointer(&withReturn[0])).Ret = 3
+	(*epwatchDeliverEvent)(unsafe.Pointer(&withReturn[0])).Call = uint8(event.CallEpollPwait)
+	events, err = d.decode(nil, withReturn)
+	if err != nil || len(events) != 3 {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	if e := events[0]; e.Kind != event.KindWaitReturn || e.Start != 77 || e.Ret != 3 || e.Call != event.CallEpollPwait || e.EpFD != 4 || e.Data != 0 || e.Lost != 5 {
+		t.Errorf("the wait's return is %+v", e)
+	}
+	if e := events[1]; e.Kind != event.KindDeliver || e.Data != 7 || e.Ret != 0 || e.Start != 0 || e.Call != 0 || e.Lost != 0 {
+		t.Errorf("the first delivery is %+v", e)
 	}
 	r.Number = 5
 	if _, err := d.decode(nil, append(bytesOf(&r), make([]byte, 48)...)); err == nil || !strings.Contains(err.Error(), "claims 5") {

@@ -78,8 +78,12 @@ type epwatchDeliverEvent struct {
 		Lost uint32
 	}
 	Epoll  uint64
+	Start  uint64
 	Epfd   int32
-	Number uint32
+	Ret    int32
+	Number uint16
+	Call   uint8
+	Pad    [5]uint8
 }
 
 type epwatchInstance struct {
@@ -304,6 +308,7 @@ const (
 	epwatchVarNumberOfFds                     = "number_of_fds"
 	epwatchVarOnlyFds                         = "only_fds"
 	epwatchVarOnlyPort                        = "only_port"
+	epwatchVarPreemptible                     = "preemptible"
 	epwatchVarQueuedByReady                   = "queued_by_ready"
 	epwatchVarReady                           = "ready"
 	epwatchVarRecvDeferred                    = "recv_deferred"
@@ -451,6 +456,7 @@ type epwatchVariableSpecs struct {
 	NumberOfFds           *ebpf.VariableSpec `ebpf:"number_of_fds"`
 	OnlyFds               *ebpf.VariableSpec `ebpf:"only_fds"`
 	OnlyPort              *ebpf.VariableSpec `ebpf:"only_port"`
+	Preemptible           *ebpf.VariableSpec `ebpf:"preemptible"`
 	QueuedByReady         *ebpf.VariableSpec `ebpf:"queued_by_ready"`
 	Ready                 *ebpf.VariableSpec `ebpf:"ready"`
 	RecvDeferred          *ebpf.VariableSpec `ebpf:"recv_deferred"`
@@ -537,6 +543,7 @@ type epwatchVariables struct {
 	NumberOfFds           *ebpf.Variable `ebpf:"number_of_fds"`
 	OnlyFds               *ebpf.Variable `ebpf:"only_fds"`
 	OnlyPort              *ebpf.Variable `ebpf:"only_port"`
+	Preemptible           *ebpf.Variable `ebpf:"preemptible"`
 	QueuedByReady         *ebpf.Variable `ebpf:"queued_by_ready"`
 	Ready                 *ebpf.Variable `ebpf:"ready"`
 	RecvDeferred          *ebpf.Variable `ebpf:"recv_deferred"`

@@ -213,14 +213,18 @@ func (k *kernel) has(p program) verdict {
 // it is skipped. Tracepoints switched preemption off around programs before 7.0 (commit a46023d5616e). Trampolines
 // never did; of the kernels before 6.13 it is taken for granted that they preempt nothing, as Debian's do.
 func (k *kernel) preempts(a attachment) bool {
-	if a == attachTracepoint {
+	switch a {
+	case attachTracepoint:
 		return k.version >= 7<<16
-	}
-	var ext *btf.Struct
-	if k.types.TypeByName("tracepoint_ext", &ext) != nil {
+	case attachFentry, attachFexit:
+		var ext *btf.Struct
+		if k.types.TypeByName("tracepoint_ext", &ext) != nil {
+			return false
+		}
+		return slices.ContainsFunc(ext.Members, func(m btf.Member) bool { return m.Name == "faultable" })
+	default:
 		return false
 	}
-	return slices.ContainsFunc(ext.Members, func(m btf.Member) bool { return m.Name == "faultable" })
 }
 
 // can answers whether the kernel allows a way: its family, each of its programs, and what else it needs.

@@ -191,8 +191,10 @@ func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperat
 func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice, programs []program) (*ebpf.CollectionSpec, error) {
 	only := spec.Copy()
 	wanted := make(map[string]bool, len(programs))
+	preemptible := false
 	for _, p := range programs {
 		wanted[p.name] = true
+		preemptible = preemptible || k.preempts(p.attach)
 	}
 	wanted[epwatchProgIterTargetFiles] = true
 	for name := range only.Programs {
@@ -213,6 +215,7 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 	}
 	constants := map[string]any{
 		epwatchVarFollowChildren: o.Follow,
+		epwatchVarPreemptible:    preemptible,
 		epwatchVarResetReasonArg: k.resetReasonArgument(),
 		epwatchVarWakeBytes:      min(size/8, 64<<10),
 		epwatchVarSlowTurn:       uint64(o.SlowTurn),

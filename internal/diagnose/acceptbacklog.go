@@ -92,6 +92,13 @@ func (*backlogRule) left(f *Finding, c *suspicion, n uint32) string {
 	return s
 }
 
+// Kinds are those that Observe looks at.
+func (*backlogRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindWakeup, event.KindDeliver, event.KindAccept, event.KindWaitEnter, event.KindExit, event.KindEpollCtl, event.KindSnapshot, event.KindState, event.KindClose, event.KindRelease, event.KindDup,
+	}
+}
+
 // Observe follows the listeners.
 func (r *backlogRule) Observe(ev *event.Event) {
 	if r.gap.isNew(r.c.Timeline) {

@@ -89,8 +89,12 @@ type acceptErrorRule struct {
 	gap       gapWatch
 }
 
-// Expire has nothing to wait for.
-func (*acceptErrorRule) Expire(event.Time) {}
+// Kinds are those that Observe looks at.
+func (*acceptErrorRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindAccept, event.KindClose, event.KindRelease, event.KindDup, event.KindExit,
+	}
+}
 
 // Observe follows the accepts.
 func (r *acceptErrorRule) Observe(ev *event.Event) {

@@ -100,6 +100,13 @@ func (r *busyRule) inOrder() []*spinner {
 	return slices.SortedFunc(maps.Values(r.loops), func(a, b *spinner) int { return cmp.Compare(a.th.TID, b.th.TID) })
 }
 
+// Kinds are those that Observe looks at.
+func (*busyRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindWaitEnter, event.KindDeliver,
+	}
+}
+
 // Observe looks at each turn of a loop when its thread asks for new work.
 func (r *busyRule) Observe(ev *event.Event) {
 	if ev.Flags&event.AfterGap != 0 {

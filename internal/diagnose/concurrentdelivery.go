@@ -59,8 +59,12 @@ type concurrentRule struct {
 	shared map[*timeline.File]*sharing
 }
 
-// Expire has nothing to wait for.
-func (*concurrentRule) Expire(event.Time) {}
+// Kinds are those that Observe looks at.
+func (*concurrentRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindRead, event.KindClose, event.KindRelease, event.KindDup, event.KindExit, event.KindSnapshot,
+	}
+}
 
 // Observe follows the reads of files that two threads have at once.
 func (r *concurrentRule) Observe(ev *event.Event) {

@@ -81,13 +81,22 @@ func Checks() []Check {
 
 // Rule is a check at work on one timeline.
 type Rule interface {
-	// Expire is told the time before anything that happens then changes the timeline: what had to happen earlier did
-	// not.
-	Expire(now event.Time)
 	// Observe is shown each event, after the timeline took it in.
 	Observe(ev *event.Event)
 	// Finish is told that no event follows.
 	Finish(end event.Time)
+}
+
+// expirer is a Rule for which time matters.
+type expirer interface {
+	// Expire is told the time before anything that happens then changes the timeline: what had to happen earlier did
+	// not.
+	Expire(now event.Time)
+}
+
+// picky is a Rule that is shown the events of some kinds only, and after a loss of records the next of any kind.
+type picky interface {
+	Kinds() []event.Kind
 }
 
 // Finding is what a check found. The engine changes it while the story goes on; the pointer is its identity.

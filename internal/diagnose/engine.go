@@ -14,6 +14,8 @@ type Engine struct {
 	opt      Options
 	tl       *timeline.Timeline
 	rules    []Rule
+	byKind   [][]Rule // of those, who is shown events of the kind
+	expirers []expirer
 	contexts []*Context
 	findings []*Finding
 	made     int            // findings in all
@@ -35,6 +37,7 @@ func New(tl *timeline.Timeline, opt Options) *Engine {
 		opt: opt, tl: tl, byFile: make(map[event.FileID][]*Finding), retired: make(map[string]int),
 		groups: groups{byKey: make(map[groupKey]*Group)}, services: make(services),
 		met: make(map[string]bool), retiredAccepted: make(map[string]int),
+		byKind: make([][]Rule, slices.Max(event.Kinds())+1),
 	}
 	tl.BeforeEach(e.expire)
 	for _, c := range Checks() {
@@ -43,22 +46,41 @@ func New(tl *timeline.Timeline, opt Options) *Engine {
 		}
 		ctx := &Context{Timeline: tl, Thresholds: opt.Thresholds, engine: e, check: &c}
 		e.contexts = append(e.contexts, ctx)
-		e.rules = append(e.rules, c.New(ctx))
+		e.enlist(c.New(ctx))
 	}
 	return e
 }
 
+func (e *Engine) enlist(r Rule) {
+	e.rules = append(e.rules, r)
+	if x, ok := r.(expirer); ok {
+		e.expirers = append(e.expirers, x)
+	}
+	kinds := event.Kinds()
+	if p, ok := r.(picky); ok {
+		kinds = p.Kinds()
+	}
+	for _, k := range kinds {
+		e.byKind[k] = append(e.byKind[k], r)
+	}
+}
+
 // Observe takes one event. It must be called while the timeline observes that event.
 func (e *Engine) Observe(ev *event.Event) {
+	shown := e.byKind[ev.Kind]
 	if seq := e.tl.GapSeq(); seq != e.gap {
 		e.gap = seq
 		e.doubtAll(e.tl.Gap())
+		shown = e.rules
+	}
+	if ev.Has(event.AfterGap) {
+		shown = e.rules
 	}
 	if ev.Kind == event.KindUnseen {
 		e.unseen(ev)
 	}
 	e.services.learn(ev, e.tl.Subject())
-	for _, r := range e.rules {
+	for _, r := range shown {
 		r.Observe(ev)
 	}
 }
@@ -152,7 +174,7 @@ func (e *Engine) Verdicts() []Verdict {
 }
 
 func (e *Engine) expire(now event.Time) {
-	for _, r := range e.rules {
+	for _, r := range e.expirers {
 		r.Expire(now)
 	}
 }

@@ -64,8 +64,12 @@ type ghostRule struct {
 	gap    gapWatch
 }
 
-// Expire has nothing to wait for.
-func (*ghostRule) Expire(event.Time) {}
+// Kinds are those that Observe looks at.
+func (*ghostRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindDeliver, event.KindRead, event.KindWrite, event.KindAccept, event.KindShutdown, event.KindWaitEnter, event.KindClose, event.KindRelease, event.KindState, event.KindEpollCtl, event.KindExit, event.KindDup,
+	}
+}
 
 // Observe follows the items whose descriptor was closed.
 func (r *ghostRule) Observe(ev *event.Event) {

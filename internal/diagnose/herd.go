@@ -120,6 +120,13 @@ func (r *herdRule) drop(f *timeline.File) {
 	delete(r.files, f)
 }
 
+// Kinds are those that Observe looks at.
+func (*herdRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindWakeup, event.KindWoken, event.KindWaitReturn, event.KindDeliver, event.KindAccept, event.KindRead, event.KindWaitEnter, event.KindExit, event.KindClose, event.KindRelease,
+	}
+}
+
 // Observe follows sleepers from their wakeup to what they find.
 func (r *herdRule) Observe(ev *event.Event) {
 	if r.gap.isNew(r.c.Timeline) {

@@ -65,6 +65,13 @@ type loopStallRule struct {
 	swept     int        // size of serving after the last sweep
 }
 
+// Kinds are those that Observe looks at.
+func (*loopStallRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindWakeup, event.KindWaitReturn, event.KindDeliver, event.KindWaitEnter, event.KindSched, event.KindExit,
+	}
+}
+
 // Observe follows the threads between their waits.
 func (r *loopStallRule) Observe(ev *event.Event) {
 	if r.gap.isNew(r.c.Timeline) {

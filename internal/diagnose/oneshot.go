@@ -93,6 +93,13 @@ func (r *oneshotRule) says(f *Finding, c *suspicion) string {
 	return fmt.Sprintf("%s: %s arrived on an EPOLLONESHOT item that was never re-armed", f.who(), what)
 }
 
+// Kinds are those that Observe looks at.
+func (*oneshotRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindWakeup, event.KindEpollCtl, event.KindSnapshot, event.KindRecv, event.KindRead, event.KindExit, event.KindClose, event.KindRelease, event.KindState, event.KindReset,
+	}
+}
+
 // Observe follows the items with EPOLLONESHOT.
 func (r *oneshotRule) Observe(ev *event.Event) {
 	if r.gap.isNew(r.c.Timeline) {

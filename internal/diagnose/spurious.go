@@ -141,6 +141,13 @@ func (r *spuriousRule) drop(f *timeline.File) {
 	r.free = append(r.free, l)
 }
 
+// Kinds are those that Observe looks at.
+func (*spuriousRule) Kinds() []event.Kind {
+	return []event.Kind{
+		event.KindDeliver, event.KindRead, event.KindAccept, event.KindClose, event.KindRelease,
+	}
+}
+
 // Observe joins deliveries of input with the first look at their file.
 func (r *spuriousRule) Observe(ev *event.Event) {
 	if r.gap.isNew(r.c.Timeline) {

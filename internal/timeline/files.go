@@ -113,8 +113,11 @@ type binding struct {
 // reused it, and the kernel may have reused the address.
 func (t *Timeline) useFile(pid uint32, fd int32, addr, sock event.Addr, start event.Time) *File {
 	d := descriptor{pid, fd}
-	bound := t.fds[d]
 	f := t.fileAt(addr, start)
+	if f != nil && !f.Ended && (sock == 0 || f.Sock != nil && f.Sock.Addr == sock) && f.Named(pid, fd) {
+		return f // as nearly always
+	}
+	bound := t.fds[d]
 	switch {
 	case f != nil:
 	case addr == 0 && fd == event.NoFD:
