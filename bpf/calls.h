@@ -42,13 +42,13 @@ static __always_inline struct file *file_of(__s32 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct fdtable *table = READ(task, files, fdt);
-	struct file **slots, *file = 0;
+	struct list_head *slot;
 
 	if (!table || fd < 0 || (__u32)fd >= READ(table, max_fds))
 		return 0;
-	slots = READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
-	return file;
+	/* A struct that begins with a pointer, because READ wants one. */
+	slot = (struct list_head *)(READ(table, fd) + fd);
+	return (struct file *)READ(slot, next);
 }
 
 /*
@@ -205,7 +205,7 @@ static __always_inline void tell_unseen(__u32 pid, __u32 tid, __u8 call, __u16 f
 	submit(e);
 }
 
-/* Where the thread's calls are written down, one after the other. */
+/* Where a target's thread has its calls written down, one after the other. */
 static __always_inline struct call *place_of_calls(__u64 id)
 {
 	struct call *c = bpf_map_lookup_elem(&calls, &id);
@@ -213,6 +213,8 @@ static __always_inline struct call *place_of_calls(__u64 id)
 
 	if (c)
 		return c;
+	if (!is_target(id >> 32))
+		return 0;
 	if (bpf_map_update_elem(&calls, &id, &none, BPF_NOEXIST))
 		count_drop(DROP_CALLS, 1);
 	return bpf_map_lookup_elem(&calls, &id);
@@ -226,7 +228,7 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 	__u64 a[4];
 	__u8 call;
 
-	if (!ready || !is_target(pid))
+	if (!ready || !maybe_target(pid))
 		return 0;
 	if (compat_call()) {
 		tell_unseen(pid, id, CALL_NONE, FLAG_COMPAT);
@@ -265,7 +267,7 @@ static __always_inline int call_entered_again(struct pt_regs *regs, long number)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct call *c;
 
-	if (!ready || !is_target(id >> 32))
+	if (!ready || !maybe_target(id >> 32))
 		return 0;
 	c = open_call(id);
 	if (c && c->number == number)
@@ -305,10 +307,10 @@ static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags,
 	struct backlog b;
 	struct call *c;
 
-	if (!ready || !sk || !is_target(id >> 32) || !is_tcp(sk) || !is_wanted_port(sk))
+	if (!ready || !sk || !maybe_target(id >> 32) || !is_tcp(sk) || !is_wanted_port(sk))
 		return 0;
 	c = open_call(id);
-	if (!c && (number_of_fds || witness))
+	if (!c && (number_of_fds || witness || !is_target(id >> 32)))
 		return 0; /* a call on a descriptor that is not wanted, or none: then one witness has to do */
 	if (c) {
 		if (++c->rx_seen[witness] <= c->rx_told)
@@ -329,7 +331,7 @@ static __always_inline int receive_entered(struct sock *sk)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct call *c;
 
-	if (!ready || !is_target(id >> 32))
+	if (!ready || !maybe_target(id >> 32))
 		return 0;
 	c = open_call(id);
 	if (!c)
@@ -547,7 +549,7 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 	__u64 new_file = 0;
 	struct call *c;
 
-	if (!ready || !is_target(pid))
+	if (!ready || !maybe_target(pid))
 		return 0;
 	c = open_call(id);
 	/* A call that was written down from outside, at the snapshot, may have returned before it was. */

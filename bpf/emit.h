@@ -146,7 +146,7 @@ struct {
 	__type(value, __u32);
 } ports SEC(".maps");
 
-/* The call each thread is in, by pid_tgid; an entry leaves at the thread's exit. */
+/* The call each thread of a target is in, by pid_tgid; an entry leaves at the thread's exit. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -321,12 +321,17 @@ static __always_inline bool is_wanted_fd(__s32 fd)
 	return 0;
 }
 
-static __always_inline bool is_target(__u32 pid)
+static __always_inline bool maybe_target(__u32 pid)
 {
 	__u32 slot = pid % MAYBE_SLOTS;
 	__u8 *maybe = bpf_map_lookup_elem(&maybe_targets, &slot);
 
-	return maybe && *maybe && bpf_map_lookup_elem(&targets, &pid);
+	return maybe && *maybe;
+}
+
+static __always_inline bool is_target(__u32 pid)
+{
+	return maybe_target(pid) && bpf_map_lookup_elem(&targets, &pid);
 }
 
 static __always_inline void add_target(__u32 pid)
@@ -344,7 +349,7 @@ static __always_inline bool is_wait(__u8 call)
 	return call >= CALL_EPOLL_WAIT && call <= CALL_EPOLL_PWAIT2;
 }
 
-/* The call that a thread is in. */
+/* The call that a thread is in. Only those of targets have any. */
 static __always_inline struct call *open_call(__u64 id)
 {
 	struct call *c = bpf_map_lookup_elem(&calls, &id);

@@ -61,7 +61,7 @@ const (
 	// else than come and go.
 	gather = 10 * time.Millisecond
 	// batch is how many events one Read returns at most, few enough to stay in a processor's cache.
-	batch = 256
+	batch = 64
 	// stamping is how long a record may lie reserved before it gets its time, where the processor was taken away from it.
 	stamping = 20 * time.Millisecond
 	// skew is how far the kernel's quick clock, which gives records their times, may be from the one that is read here.

@@ -251,20 +251,47 @@ func beginStrace(ctx context.Context, _ options, pids []int, dir string) (*exec.
 	})
 }
 
-func beginBpftrace(ctx context.Context, _ options, pids []int, dir string) (*exec.Cmd, error) {
-	var conditions []string
-	for _, pid := range pids {
-		conditions = append(conditions, fmt.Sprintf("pid == %d", pid))
+// bpftraceScript prints what epwatch records: calls with their descriptor, length and result, waits as they begin, receives with
+// their socket, the arrival of data at sockets that the server was seen to use, wakeups of its threads, and states. It leaves out
+// what a script cannot well do: items of an interest list, bytes left unread, open files.
+func bpftraceScript(pids []int) string {
+	conditions := make([]string, len(pids))
+	for i, pid := range pids {
+		conditions[i] = fmt.Sprintf("pid == %d", pid)
 	}
-	var script strings.Builder
-	script.WriteString("BEGIN { printf(\"ready\\n\"); }\n")
+	mine := strings.Join(conditions, " || ")
+	var s strings.Builder
+	s.WriteString("BEGIN { printf(\"ready\\n\"); }\n")
 	for call := range strings.SplitSeq(followed, ",") {
-		fmt.Fprintf(&script, "tracepoint:syscalls:sys_exit_%s /%s/ { printf(\"%%llu %%d %s %%d\\n\", nsecs, tid, args->ret); }\n",
-			call, strings.Join(conditions, " || "), call)
+		fd := "fd"
+		switch call {
+		case "epoll_create1":
+			fd = "flags"
+		case "epoll_ctl", "epoll_wait", "epoll_pwait":
+			fd = "epfd"
+		}
+		entered := fmt.Sprintf("@since[tid] = nsecs; @fd[tid] = (int64)args->%s;", fd)
+		if fd == "epfd" && call != "epoll_ctl" {
+			entered += fmt.Sprintf(" printf(\"%%llu %%d %s enters %%d\\n\", nsecs, tid, args->epfd);", call)
+		}
+		fmt.Fprintf(&s, "tracepoint:syscalls:sys_enter_%s /%s/ { %s }\n", call, mine, entered)
+		fmt.Fprintf(&s, "tracepoint:syscalls:sys_exit_%s /%s/ { printf(\"%%llu %%d %s %%d %%d %%llu\\n\", nsecs, tid, @fd[tid], args->ret, @since[tid]); }\n",
+			call, mine, call)
 	}
-	script.WriteString("tracepoint:sock:inet_sock_set_state { printf(\"%llu state %d %d\\n\", nsecs, args->oldstate, args->newstate); }\n")
+	fmt.Fprintf(&s, "tracepoint:sock:sock_recv_length /%s/ { @used[args->sk] = 1; printf(\"%%llu %%d recv %%llx %%d\\n\", nsecs, tid, (uint64)args->sk, args->ret); }\n", mine)
+	s.WriteString("tracepoint:sock:sk_data_ready /@used[args->skaddr]/ { printf(\"%llu data %llx\\n\", nsecs, (uint64)args->skaddr); }\n")
+	var threads []string
+	for _, pid := range pids {
+		threads = append(threads, fmt.Sprintf("args->pid == %d", pid))
+	}
+	fmt.Fprintf(&s, "tracepoint:sched:sched_waking /%s/ { printf(\"%%llu woken %%d\\n\", nsecs, args->pid); }\n", strings.Join(threads, " || "))
+	s.WriteString("tracepoint:sock:inet_sock_set_state { printf(\"%llu state %d %d\\n\", nsecs, args->oldstate, args->newstate); }\n")
+	return s.String()
+}
+
+func beginBpftrace(ctx context.Context, _ options, pids []int, dir string) (*exec.Cmd, error) {
 	path := filepath.Join(dir, "same.bt")
-	if err := os.WriteFile(path, []byte(script.String()), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(bpftraceScript(pids)), 0o600); err != nil {
 		return nil, err
 	}
 	log := filepath.Join(dir, "bpftrace.log")
