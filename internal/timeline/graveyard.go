@@ -51,6 +51,7 @@ func (g *graveyard) expire(t *Timeline, now event.Time) {
 		case e.proc != nil:
 			if t.procs[e.proc.PID] == e.proc {
 				delete(t.procs, e.proc.PID)
+				t.lately.proc = nil
 			}
 		}
 	}

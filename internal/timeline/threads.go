@@ -92,11 +92,15 @@ func (t *Timeline) process(pid uint32) *Process {
 	if pid == 0 {
 		return nil
 	}
+	if p := t.lately.proc; p != nil && p.PID == pid {
+		return p
+	}
 	p := t.procs[pid]
 	if p == nil {
 		p = &Process{PID: pid}
 		t.procs[pid] = p
 	}
+	t.lately.proc = p
 	return p
 }
 
@@ -110,6 +114,9 @@ func (t *Timeline) actor(ev *event.Event) (*Process, *Thread) {
 	if ev.TID == 0 || !hasThread(ev.Kind) {
 		return p, nil
 	}
+	if th := t.lately.thread; th != nil && th.TID == ev.TID {
+		return p, th
+	}
 	th := t.threads[ev.TID]
 	if th == nil {
 		if ev.Kind.Kernel() && ev.Kind != event.KindRecv {
@@ -119,7 +126,14 @@ func (t *Timeline) actor(ev *event.Event) (*Process, *Thread) {
 		t.threads[ev.TID] = th
 		t.stats.Threads++
 	}
+	t.lately.thread = th
 	return p, th
+}
+
+// forgetThread takes an ended thread out.
+func (t *Timeline) forgetThread(tid uint32) {
+	delete(t.threads, tid)
+	t.lately.thread = nil
 }
 
 // hasThread reports whether the TID of such an event is the thread that did it. A wakeup, a state change or a
@@ -249,7 +263,7 @@ func (t *Timeline) exec(ev *event.Event) {
 	for tid, th := range t.threads {
 		if th.PID == ev.PID && th != t.sub.Thread {
 			t.endSilently(th, ev)
-			delete(t.threads, tid)
+			t.forgetThread(tid)
 		}
 	}
 	var held []descriptor
@@ -307,7 +321,7 @@ func (t *Timeline) exit(ev *event.Event) {
 	for tid, th := range t.threads {
 		if th.PID == ev.PID && th != t.sub.Thread {
 			t.endSilently(th, ev)
-			delete(t.threads, tid)
+			t.forgetThread(tid)
 		}
 	}
 	var held []*File
@@ -336,6 +350,6 @@ func (t *Timeline) exit(ev *event.Event) {
 func (t *Timeline) endThread(ev *event.Event, th *Thread) {
 	t.giveUp(th, maxTime, t.whyNoCall(th))
 	if t.threads[ev.TID] == th {
-		delete(t.threads, ev.TID)
+		t.forgetThread(ev.TID)
 	}
 }

@@ -72,7 +72,12 @@ type Timeline struct {
 	threads  map[uint32]*Thread
 	procs    map[uint32]*Process
 	ended    graveyard
-	swept    event.Time
+	// lately holds what the last events were about, which the next ones mostly are about too.
+	lately struct {
+		proc   *Process
+		thread *Thread
+	}
+	swept event.Time
 
 	recent [recallable]moment // by sequence number
 	slow   [slowParts]event.Event
