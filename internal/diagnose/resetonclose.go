@@ -23,7 +23,9 @@ func resetOnClose() Check {
 			Blind: "Kernels before 6.10 do not say why they send a reset: there the close around it and the unread bytes are the " +
 				"proof. A socket whose last reference went with another process or in the kernel is not seen as closed by " +
 				"this one. Whether the peer minded is not known. Input that crossed with the close, of which the program " +
-				"could not know, is told as info: an idle connection that both sides give up at the same time.",
+				"could not know, is told as info: an idle connection that both sides give up at the same time. So is the rest of an " +
+				"answer on a connection that the program opened itself and sent nothing on since: it was given up, by a " +
+				"proxy whose client has gone, say.",
 			Repair:   "Read to the end of the stream before closing, or shut the writing side down, read until 0, then close.",
 			RepairC:  resetC,
 			Runtimes: resetRuntimes(),
@@ -59,6 +61,8 @@ func resetRuntimes() []Advice {
 
 const (
 	resetFix = "read until 0 or EAGAIN before close, or shutdown(SHUT_WR), read until 0, then close"
+
+	abandonedFix = "none is needed if the rest of the answer was not wanted; else read until 0 or EAGAIN before close"
 
 	crossedFix = "none is needed: both sides may do what they did, and the peer may send it again"
 
@@ -219,13 +223,25 @@ func (r *resetRule) found(p pendingReset, end event.Time, how string, by uint64)
 	f.Message = fmt.Sprintf("%s: %s %s unread when %s, so the kernel sent a reset instead of a FIN", f.who(),
 		bytes(p.unread), was(p.unread), how)
 	f.fact = p.sure
-	if r.crossed(p) {
+	switch {
+	case r.abandoned(p):
+		f.Severity, f.Fix = SeverityInfo, abandonedFix
+		f.Evidence = append(f.Evidence, p.file.LastWrite.Seq, p.sock.Filled.Seq)
+		f.Message = fmt.Sprintf("%s: %s of an answer %s unread when %s, so the kernel sent a reset: the connection was opened here, and "+
+			"nothing was sent since the answer came", f.who(), bytes(p.unread), was(p.unread), how)
+	case r.crossed(p):
 		f.Severity, f.Fix = SeverityInfo, crossedFix
 		f.Evidence = append(f.Evidence, p.sock.Filled.Seq)
 		f.Message = fmt.Sprintf("%s: %s arrived %s before %s and nobody had been told of it yet, so the kernel sent a reset instead "+
 			"of a FIN: both sides moved at the same time", f.who(), bytes(p.unread), span(p.at.Time.Sub(p.sock.Filled.Time)), how)
 	}
 	r.c.add(f, end)
+}
+
+// abandoned reports whether this side gave up an answer that it had asked for: what the reset destroys is the peer's loss then,
+// and what was sent had been answered. A proxy does so when its own client has gone away.
+func (r *resetRule) abandoned(p pendingReset) bool {
+	return p.file != nil && p.sock.Opened && !p.file.Accepted && p.file.LastWrite.Seq != 0 && p.sock.Filled.Seq > p.file.LastWrite.Seq
 }
 
 // crossed reports whether the peer sent while this side was closing: all that is unread came just before and after the last

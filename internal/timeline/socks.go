@@ -36,6 +36,8 @@ type Sock struct {
 	// LastAccept is the last accept on a listener, and AcceptResult what it returned.
 	LastAccept   Mark
 	AcceptResult int64
+	// Opened: this side opened the connection, and was seen to.
+	Opened bool
 	// ResetSeq is the event with which the kernel sent a reset for it, 0 if it did not.
 	ResetSeq uint64
 
@@ -187,6 +189,8 @@ func (t *Timeline) state(ev *event.Event) {
 	s.learn(ev)
 	s.Listening = ev.NewState == event.Listen // the record is made just before the change, and learn believes it
 	switch ev.NewState {
+	case event.SynSent:
+		s.Opened = true
 	case event.Listen:
 		s.setBacklog(0, ev) // listen begins with an empty queue
 	case event.FinWait1, event.LastAck:

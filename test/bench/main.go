@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.epwatch, "epwatch", "./epwatch", "the `program` to measure")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each tool has its turn")
+	flag.IntVar(&o.rounds, "rounds", 9, "how often each tool has its turn")
 	flag.IntVar(&o.seconds, "seconds", 3, "length of one measurement")
 	flag.StringVar(&o.backend, "backend", "", "family of hooks, empty for the best")
 	flag.StringVar(&o.markdown, "markdown", "", "write the tables to this `file` too")
@@ -71,11 +72,12 @@ func head(o options) string {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return fmt.Sprintf(`# What observation costs
 
-Requests a second of a server under load, untraced and under each tool in turn: %d rounds of %d s, the median of each,
-and its share of the untraced median. One run of `+"`make bench`"+`, kernel %s, %s family. Absolute figures
-belong to the machine; the shares are what to compare.
+Requests a second of a server under load, untraced and under each tool in turn: %d rounds of %d s, the median of each. The share of
+untraced is the median of the rounds' own shares, because a machine's speed drifts. Server, load and tool have %d
+processors for all of them. One run of `+"`make bench`"+`, kernel %s, %s family. Absolute figures belong to the machine; the
+shares are what to compare.
 
-`, o.rounds, o.seconds, strings.TrimSpace(string(release)), cmp.Or(o.backend, "best"))
+`, o.rounds, o.seconds, runtime.NumCPU(), strings.TrimSpace(string(release)), cmp.Or(o.backend, "best"))
 }
 
 // load is a server with something that loads it.
@@ -116,12 +118,20 @@ func startRedis(ctx context.Context, dir string) (*server, error) {
 	})
 }
 
+// loadRedis finds out first how many requests fill the time: redis-benchmark counts them, and under some tools the server answers
+// a fiftieth as many.
 func loadRedis(ctx context.Context, seconds int) (float64, error) {
-	// It counts requests, not seconds; this many take about a second untraced on a small machine.
-	n := strconv.Itoa(seconds * 60000)
-	timed, cancel := context.WithTimeout(ctx, time.Duration(seconds)*20*time.Second)
+	rate, err := redisRate(ctx, 3000)
+	if err != nil {
+		return 0, err
+	}
+	return redisRate(ctx, max(3000, int(rate)*seconds))
+}
+
+func redisRate(ctx context.Context, requests int) (float64, error) {
+	timed, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(timed, "redis-benchmark", "-p", redisPort, "-t", "get", "-c", "50", "-n", n, "--csv").Output()
+	out, err := exec.CommandContext(timed, "redis-benchmark", "-p", redisPort, "-t", "get", "-c", "50", "-n", strconv.Itoa(requests), "--csv").Output()
 	if err != nil {
 		return 0, err
 	}
@@ -369,14 +379,18 @@ func turn(ctx context.Context, o options, l load, t tool, pids []int, dir string
 func table(l load, rates map[string][]float64, failed map[string]error) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "## %s\n\n| under | requests/s (median) | lowest to highest | share of untraced |\n| --- | ---: | ---: | ---: |\n", l.title)
-	untraced := median(rates["untraced"])
+	untraced := rates["untraced"]
 	for _, t := range tools() {
 		if err := failed[t.name]; err != nil {
 			fmt.Fprintf(&out, "| %s | – | – | could not run: %s |\n", t.name, strings.ReplaceAll(err.Error(), "\n", " "))
 			continue
 		}
 		r := rates[t.name]
-		fmt.Fprintf(&out, "| %s | %.0f | %.0f to %.0f | %.2f |\n", t.name, median(r), slices.Min(r), slices.Max(r), median(r)/untraced)
+		shares := make([]float64, len(r))
+		for i := range r {
+			shares[i] = r[i] / untraced[i]
+		}
+		fmt.Fprintf(&out, "| %s | %.0f | %.0f to %.0f | %.2f |\n", t.name, median(r), slices.Min(r), slices.Max(r), median(shares))
 	}
 	out.WriteString("\n")
 	return out.String()
