@@ -21,7 +21,7 @@ import (
 // galleryRunsVariable overrides how often each piece of the gallery is run in a row.
 const galleryRunsVariable = "EPWATCH_GALLERY_RUNS"
 
-func galleryRuns(t *testing.T) int {
+func galleryRuns(t *testing.T, otherwise int) int {
 	t.Helper()
 	if s := os.Getenv(galleryRunsVariable); s != "" {
 		n, err := strconv.Atoi(s)
@@ -30,7 +30,7 @@ func galleryRuns(t *testing.T) int {
 		}
 		return n
 	}
-	return 6 // 20 take five minutes
+	return otherwise
 }
 
 // sideBySide is how many traces run at once: they mostly wait, but each one's programs are run by the calls of all.
@@ -56,10 +56,10 @@ func TestTraceGallery(t *testing.T) {
 		return // TestSelftest runs it here
 	}
 	t.Parallel()
-	runGallery(t, families, galleryRuns(t))
+	runGallery(t, families, galleryRuns(t, 6)) // 20 take five minutes
 }
 
-// TestTraceGalleryUnderLoad runs it once on processors that others would like to have as well.
+// TestTraceGalleryUnderLoad runs it on processors that others would like to have as well.
 func TestTraceGalleryUnderLoad(t *testing.T) {
 	families := usableFamilies(t)
 	if inVM() {
@@ -72,7 +72,7 @@ func TestTraceGalleryUnderLoad(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = hog.Process.Kill(); _ = hog.Wait() })
 	}
-	runGallery(t, families[:1], 1, "--client-timeout", (2 * testTimeout()).String())
+	runGallery(t, families[:1], galleryRuns(t, 1), "--client-timeout", (2 * testTimeout()).String())
 }
 
 func runGallery(t *testing.T, families []tracer.Family, runs int, more ...string) {
