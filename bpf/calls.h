@@ -630,11 +630,14 @@ static __always_inline int thread_exited(struct task_struct *task)
 	__u32 tid = READ(task, pid);
 	__u64 id = (__u64)pid << 32 | tid;
 	struct call_event *e;
+	__u8 told = 1;
 
 	if (!ready || !is_target(pid))
 		return 0;
 	bpf_map_delete_elem(&calls, &id);
 	turns_over(pid, tid);
+	if (preemptible)
+		bpf_map_update_elem(&exited, &id, &told, BPF_ANY);
 	e = reserve_call(KIND_EXIT, pid, tid);
 	if (!e)
 		return 0;
@@ -643,6 +646,17 @@ static __always_inline int thread_exited(struct task_struct *task)
 	if (!READ(task, signal, live.counter))
 		e->flags = FLAG_LAST;
 	submit(e);
+	return 0;
+}
+
+static __always_inline int thread_exited_again(struct task_struct *task)
+{
+	__u64 id = (__u64)READ(task, tgid) << 32 | READ(task, pid);
+
+	if (!ready || !is_target(id >> 32) || !bpf_map_delete_elem(&exited, &id))
+		return 0;
+	thread_exited(task);
+	bpf_map_delete_elem(&exited, &id);
 	return 0;
 }
 

@@ -22,6 +22,7 @@ const volatile char target_comm[16]; /* programs of this name become targets whe
 const volatile __u64 slow_turn;  /* ns; turns between two waits that last as long are reported; 0 = none is followed */
 const volatile bool with_stacks; /* of the threads that slow_turn follows */
 const volatile bool switch_has_state; /* sched_switch passes the state of who leaves */
+const volatile bool preemptible;      /* a program of this run may be preempted */
 const volatile bool queued_by_ready;  /* a listener's sk_data_ready stands for "connection queued" */
 
 /* Set once, after loading and before ready. */
@@ -153,6 +154,14 @@ struct {
 	__type(key, __u64);
 	__type(value, struct call);
 } calls SEC(".maps");
+
+/* Threads whose end one of two programs has seen, by pid_tgid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u8);
+} exited SEC(".maps");
 
 /* The turn of each thread that was seen to wait, by tid; an entry leaves at the thread's exit. */
 struct {

@@ -18,8 +18,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 
-const volatile bool preemptible; /* a program of this run may be preempted */
-
 /*
  * The kernel skips a program that is already running on the processor (kernel/trace/bpf_trace.c, __bpf_trace_run), so a thread
  * that is preempted inside of one hides what the next threads do. Since 6.10 a program can keep that from happening but for its
@@ -386,6 +384,13 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tp_sched_process_exit, struct task_struct *task)
 {
 	return UNPREEMPTED(thread_exited(task));
+}
+
+/* The second witness, as for system calls: the threads of a process that is killed all end at once. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(tp_sched_process_exit_again, struct task_struct *task)
+{
+	return UNPREEMPTED(thread_exited_again(task));
 }
 
 SEC("tp_btf/sched_process_free")

@@ -243,6 +243,7 @@ const (
 	epwatchMapCalls                           = "calls"
 	epwatchMapDrops                           = "drops"
 	epwatchMapEvents                          = "events"
+	epwatchMapExited                          = "exited"
 	epwatchMapInstances                       = "instances"
 	epwatchMapMaybeTargets                    = "maybe_targets"
 	epwatchMapNoStacks                        = "no_stacks"
@@ -284,6 +285,7 @@ const (
 	epwatchProgTpNetifReceiveSkb              = "tp_netif_receive_skb"
 	epwatchProgTpSchedProcessExec             = "tp_sched_process_exec"
 	epwatchProgTpSchedProcessExit             = "tp_sched_process_exit"
+	epwatchProgTpSchedProcessExitAgain        = "tp_sched_process_exit_again"
 	epwatchProgTpSchedProcessFork             = "tp_sched_process_fork"
 	epwatchProgTpSchedProcessFree             = "tp_sched_process_free"
 	epwatchProgTpSchedSwitch                  = "tp_sched_switch"
@@ -409,6 +411,7 @@ type epwatchProgramSpecs struct {
 	TpNetifReceiveSkb              *ebpf.ProgramSpec `ebpf:"tp_netif_receive_skb"`
 	TpSchedProcessExec             *ebpf.ProgramSpec `ebpf:"tp_sched_process_exec"`
 	TpSchedProcessExit             *ebpf.ProgramSpec `ebpf:"tp_sched_process_exit"`
+	TpSchedProcessExitAgain        *ebpf.ProgramSpec `ebpf:"tp_sched_process_exit_again"`
 	TpSchedProcessFork             *ebpf.ProgramSpec `ebpf:"tp_sched_process_fork"`
 	TpSchedProcessFree             *ebpf.ProgramSpec `ebpf:"tp_sched_process_free"`
 	TpSchedSwitch                  *ebpf.ProgramSpec `ebpf:"tp_sched_switch"`
@@ -434,6 +437,7 @@ type epwatchMapSpecs struct {
 	Calls        *ebpf.MapSpec `ebpf:"calls"`
 	Drops        *ebpf.MapSpec `ebpf:"drops"`
 	Events       *ebpf.MapSpec `ebpf:"events"`
+	Exited       *ebpf.MapSpec `ebpf:"exited"`
 	Instances    *ebpf.MapSpec `ebpf:"instances"`
 	MaybeTargets *ebpf.MapSpec `ebpf:"maybe_targets"`
 	NoStacks     *ebpf.MapSpec `ebpf:"no_stacks"`
@@ -505,6 +509,7 @@ type epwatchMaps struct {
 	Calls        *ebpf.Map `ebpf:"calls"`
 	Drops        *ebpf.Map `ebpf:"drops"`
 	Events       *ebpf.Map `ebpf:"events"`
+	Exited       *ebpf.Map `ebpf:"exited"`
 	Instances    *ebpf.Map `ebpf:"instances"`
 	MaybeTargets *ebpf.Map `ebpf:"maybe_targets"`
 	NoStacks     *ebpf.Map `ebpf:"no_stacks"`
@@ -520,6 +525,7 @@ func (m *epwatchMaps) Close() error {
 		m.Calls,
 		m.Drops,
 		m.Events,
+		m.Exited,
 		m.Instances,
 		m.MaybeTargets,
 		m.NoStacks,
@@ -606,6 +612,7 @@ type epwatchPrograms struct {
 	TpNetifReceiveSkb              *ebpf.Program `ebpf:"tp_netif_receive_skb"`
 	TpSchedProcessExec             *ebpf.Program `ebpf:"tp_sched_process_exec"`
 	TpSchedProcessExit             *ebpf.Program `ebpf:"tp_sched_process_exit"`
+	TpSchedProcessExitAgain        *ebpf.Program `ebpf:"tp_sched_process_exit_again"`
 	TpSchedProcessFork             *ebpf.Program `ebpf:"tp_sched_process_fork"`
 	TpSchedProcessFree             *ebpf.Program `ebpf:"tp_sched_process_free"`
 	TpSchedSwitch                  *ebpf.Program `ebpf:"tp_sched_switch"`
@@ -659,6 +666,7 @@ func (p *epwatchPrograms) Close() error {
 		p.TpNetifReceiveSkb,
 		p.TpSchedProcessExec,
 		p.TpSchedProcessExit,
+		p.TpSchedProcessExitAgain,
 		p.TpSchedProcessFork,
 		p.TpSchedProcessFree,
 		p.TpSchedSwitch,
