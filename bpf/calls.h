@@ -8,6 +8,8 @@
 #include "syscalls.h"
 
 #define DELIVER_MAX 1024 /* items of one epoll_wait that are reported; more are counted as lost */
+#define EPOLL_CTL_ADD 1
+#define EPOLL_CTL_DEL 2
 #define F_DUPFD 0
 #define CLOSE_RANGE_CLOEXEC 4
 #define F_DUPFD_CLOEXEC 1030
@@ -149,7 +151,7 @@ static __always_inline bool remember_arguments(struct call *c, __u8 call, __u64 
 		c->op = a[1];
 		name_file(c, a[2]);
 		c->epoll = instance_of(file_of(c->epfd), pid, c->epfd, 0);
-		if (c->op != 2)
+		if (c->op != EPOLL_CTL_DEL)
 			read_wanted_event(c, a[3]);
 		return 1;
 	case CALL_EPOLL_WAIT:
@@ -482,6 +484,7 @@ static __always_inline __u16 kind_of(__u8 call)
 static __always_inline void adopt_result(struct call *c, __u32 pid, __s64 ret, __u64 *new_file)
 {
 	struct file *file;
+	struct sock *sk;
 
 	switch (c->call) {
 	case CALL_EPOLL_CREATE:
@@ -492,8 +495,13 @@ static __always_inline void adopt_result(struct call *c, __u32 pid, __s64 ret, _
 		c->epoll = instance_of(file, pid, ret, 1);
 		return;
 	case CALL_EPOLL_CTL:
-		if (c->sock)
-			adopt_sock((struct sock *)c->sock, pid, (struct file *)c->file, c->fd);
+		if (!c->sock)
+			return;
+		sk = (struct sock *)c->sock;
+		if (has_tcp_state(sk))
+			adopt_sock(sk, pid, (struct file *)c->file, c->fd);
+		else if (c->op == EPOLL_CTL_ADD)
+			tell_sock(sk, pid, (struct file *)c->file, c->fd);
 		return;
 	case CALL_ACCEPT:
 	case CALL_ACCEPT4:
@@ -514,6 +522,18 @@ static __always_inline void adopt_result(struct call *c, __u32 pid, __s64 ret, _
 	}
 }
 
+/*
+ * ADD and MOD queue an item that is readable already, without any wakeup (ep_insert, ep_modify). And messages have no receive
+ * that tells what a call has left. The queue is looked at after the record got its time: of two threads that read at once the
+ * later record then has the later look.
+ */
+static __always_inline bool tells_backlog(struct call *c, __s64 ret)
+{
+	if (c->call == CALL_EPOLL_CTL)
+		return !ret;
+	return ret >= 0 && kind_of(c->call) == KIND_READ && !is_tcp((struct sock *)c->sock);
+}
+
 static __always_inline void emit_call(struct call *c, __u32 pid, __u32 tid, __s64 ret, __u64 new_file)
 {
 	struct call_event *e = reserve_call(kind_of(c->call), pid, tid);
@@ -532,8 +552,7 @@ static __always_inline void emit_call(struct call *c, __u32 pid, __u32 tid, __s6
 	e->sock = c->sock;
 	e->start = c->start;
 	e->ret = ret;
-	/* ADD and MOD queue an item that is readable already, without any wakeup (ep_insert, ep_modify). */
-	if (c->call == CALL_EPOLL_CTL && c->sock && !ret) {
+	if (c->sock && tells_backlog(c, ret)) {
 		struct backlog b = sock_backlog((struct sock *)c->sock);
 
 		e->unread = b.unread;

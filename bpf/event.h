@@ -128,10 +128,10 @@ struct call_event {
 	__s32 epfd;   /* -1 = none */
 	__u32 events; /* mask; wait-enter: maxevents */
 	__u32 key;    /* wakeup: poll key; reset: enum reset_reason; signal: number */
-	__u32 unread;
-	__u16 flags; /* enum event_flag */
-	__u8 call;   /* enum call_id */
-	__u8 op;     /* epoll_ctl operation, shutdown direction */
+	__u32 unread; /* TCP: bytes; UDP and UNIX: messages; a listener: connections */
+	__u16 flags;  /* enum event_flag */
+	__u8 call;    /* enum call_id */
+	__u8 op;      /* epoll_ctl operation, shutdown direction */
 	/* 64 */
 	__u64 file;  /* struct file * */
 	__u64 sock;  /* struct sock * */
@@ -159,7 +159,7 @@ struct sock_event {
 };
 
 /*
- * A file that is no TCP socket, from before the observation, is a short call_event of kind snapshot: fd and flags, epoll
+ * A file that is no socket, from before the observation, is a short call_event of kind snapshot: fd and flags, epoll
  * where it is an epoll instance, and struct file * in data.
  */
 

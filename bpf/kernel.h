@@ -119,18 +119,28 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+struct sk_buff_head {
+	__u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
 	struct socket_wq *sk_wq;
 	struct socket *sk_socket;
 	__u8 sk_shutdown;
 	__u32 sk_ack_backlog;
+	__u16 sk_type;
 	__u16 sk_protocol;
 };
 
 struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq;
+};
+
+struct udp_sock {
+	struct sk_buff_head reader_queue;
 };
 
 struct mptcp_sock {
@@ -258,7 +268,9 @@ enum sk_rst_reason {
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define SOCK_DGRAM 2
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 #define IFF_LOOPBACK 0x8
 #define PF_EXITING 0x4

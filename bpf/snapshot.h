@@ -72,14 +72,14 @@ static __always_inline int snapshot_file(struct bpf_iter__task_file *ctx)
 	sk = file_sock(file);
 	if (!is_wanted_fd(ctx->fd) && (__u64)READ(file, f_op) != eventpoll_fops)
 		return 0;
-	if (sk && is_inet(sk)) {
-		if (!is_wanted_port(sk))
-			return 0;
+	if (sk && is_inet(sk) && !is_wanted_port(sk))
+		return 0;
+	if (sk && has_tcp_state(sk)) {
 		follow_sock(sk, pid);
 		name_sock(sk);
 		emit_sock(KIND_SNAPSHOT, sk, pid, 0, READ(sk, __sk_common.skc_state), file, ctx->fd);
 	} else if (sk) {
-		emit_file(file, pid, ctx->fd, 0, FLAG_IS_SOCKET);
+		tell_sock(sk, pid, file, ctx->fd);
 	} else if ((__u64)READ(file, f_op) == eventpoll_fops) {
 		emit_file(file, pid, ctx->fd, instance_of(file, pid, ctx->fd, 0), FLAG_IS_EPOLL);
 	} else if (is_watched(file)) {

@@ -20,11 +20,24 @@ static __always_inline struct sock *file_sock(struct file *file)
 	return socket ? READ(socket, sk) : 0;
 }
 
-static __always_inline bool is_tcp(struct sock *sk)
+static __always_inline bool is_inet(struct sock *sk)
 {
 	__u16 family = READ(sk, __sk_common.skc_family);
 
-	return (family == AF_INET || family == AF_INET6) && READ(sk, sk_protocol) == IPPROTO_TCP;
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline bool is_tcp(struct sock *sk)
+{
+	return is_inet(sk) && READ(sk, sk_protocol) == IPPROTO_TCP;
+}
+
+/* Whether it is in one of TCP's states; other sockets borrow their numbers for less. */
+static __always_inline bool has_tcp_state(struct sock *sk)
+{
+	__u16 protocol = READ(sk, sk_protocol);
+
+	return is_inet(sk) && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
 }
 
 /* tcp_inq() of include/net/tcp.h, less urgent data: the FIN takes a sequence number but is no byte to read. */
@@ -55,12 +68,34 @@ static __always_inline struct backlog tcp_backlog(struct sock *sk)
 	return b;
 }
 
+/* Counts messages and not bytes: that is what lies in the queue, and adding up their lengths would take its lock. */
+static __always_inline struct backlog message_backlog(struct sock *sk)
+{
+	struct backlog b = { .flags = FLAG_HAS_UNREAD };
+
+	b.unread = READ(sk, sk_receive_queue.qlen);
+	if (READ(sk, __sk_common.skc_family) != AF_UNIX)
+		b.unread +=
+			READ((struct udp_sock *)sk, reader_queue.qlen); /* what a reader took over, net/ipv4/udp.c */
+	else if (READ(sk, __sk_common.skc_state) == TCP_LISTEN)
+		b.flags |= FLAG_LISTENER; /* each connection lies there as one message, net/unix/af_unix.c */
+	return b;
+}
+
+static __always_inline bool is_udp(struct sock *sk)
+{
+	/* A raw socket may have UDP's number as well. */
+	return is_inet(sk) && READ(sk, sk_protocol) == IPPROTO_UDP && READ(sk, sk_type) == SOCK_DGRAM;
+}
+
 static __always_inline struct backlog sock_backlog(struct sock *sk)
 {
 	struct backlog none = {};
 
 	if (is_tcp(sk))
 		return tcp_backlog(sk);
+	if (READ(sk, __sk_common.skc_family) == AF_UNIX || is_udp(sk))
+		return message_backlog(sk);
 	/* A listening MPTCP socket is a shell: the connections wait at its first subflow (net/mptcp/protocol.h). */
 	if (READ(sk, sk_protocol) == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock)) {
 		struct sock *first = READ((struct mptcp_sock *)sk, first);
@@ -120,10 +155,12 @@ static __always_inline void emit_sock(__u16 kind, struct sock *sk, __u32 pid, __
 	b = sock_backlog(sk);
 	e->sock = (__u64)sk;
 	e->file = (__u64)file;
-	copy_address(e->local, sk, 0);
-	copy_address(e->peer, sk, 1);
-	e->local_port = READ(sk, __sk_common.skc_num);
-	e->peer_port = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	if (is_inet(sk)) {
+		copy_address(e->local, sk, 0);
+		copy_address(e->peer, sk, 1);
+		e->local_port = READ(sk, __sk_common.skc_num);
+		e->peer_port = bpf_ntohs(READ(sk, __sk_common.skc_dport));
+	}
 	e->family = READ(sk, __sk_common.skc_family);
 	e->old_state = old;
 	e->new_state = new;
@@ -142,13 +179,6 @@ static __always_inline struct port_key port_of(struct sock *sk)
 	key.netns = READ(sk, __sk_common.skc_net.net, ns.inum);
 	key.port = READ(sk, __sk_common.skc_num);
 	return key;
-}
-
-static __always_inline bool is_inet(struct sock *sk)
-{
-	__u16 family = READ(sk, __sk_common.skc_family);
-
-	return family == AF_INET || family == AF_INET6;
 }
 
 static __always_inline struct known_sock *find_sock(struct sock *sk)
@@ -193,13 +223,19 @@ static __always_inline bool follow_sock(struct sock *sk, __u32 pid)
 	return 1;
 }
 
+/* Says what a socket is whose life is not followed. */
+static __always_inline void tell_sock(struct sock *sk, __u32 pid, struct file *file, __s32 fd)
+{
+	emit_sock(KIND_SNAPSHOT, sk, pid, 0, 0, file, fd);
+}
+
 /* Makes a socket the target's and says who it is: when it is first met, and when its descriptor is. */
 static __always_inline void adopt_sock(struct sock *sk, __u32 pid, struct file *file, __s32 fd)
 {
 	struct known_sock *known;
 	bool tell;
 
-	if (!sk || !is_inet(sk) || !is_wanted_port(sk))
+	if (!sk || !has_tcp_state(sk) || !is_wanted_port(sk))
 		return;
 	tell = follow_sock(sk, pid);
 	if (fd >= 0) {
@@ -218,7 +254,7 @@ static __always_inline int sock_state(struct sock *sk, int old, int new)
 	struct known_sock *known;
 	__u32 pid;
 
-	if (!ready)
+	if (!ready || !has_tcp_state(sk))
 		return 0;
 	known = find_sock(sk);
 	if (!known) {

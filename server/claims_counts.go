@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/epwatch/epwatch/internal/event"
@@ -59,6 +61,23 @@ func deliveredOften(id, text string, mask event.Mask, least int) Claim {
 func otherDelivered(id, text string, least, most int) Claim {
 	return counted(id, text, least, most, func(s *story, e *event.Event) bool {
 		return e.Kind == event.KindDeliver && e.FD != s.accept.FD && e.FD != s.fd
+	})
+}
+
+// otherRead: the reads of what is no connection returned this.
+func otherRead(id, text string, want ...int64) Claim {
+	return about(id, text, func(s *story) (bool, []uint64, string) {
+		var got []int64
+		var ev []uint64
+		for i := range s.Events {
+			if e := &s.Events[i]; e.Kind == event.KindRead && e.FD != s.fd {
+				got, ev = append(got, e.Ret), append(ev, e.Seq)
+			}
+		}
+		if !slices.Equal(got, want) {
+			return no(few(ev), "they returned %v instead of %v", got, want)
+		}
+		return yes(few(ev))
 	})
 }
 

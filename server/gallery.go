@@ -10,7 +10,7 @@ import "slices"
 // Gallery returns the gallery: the pairs in the order of the checks, the guilty server first, then the innocents.
 func Gallery() []Variant {
 	vs := slices.Concat(
-		shortRead(), rearmSkipped(), lostEOF(), earlyReply(), hangUpBeforeData(),
+		shortRead(), datagramOnce(), rearmSkipped(), lostEOF(), earlyReply(), hangUpBeforeData(),
 		acceptOnce(), fileLimit(), dupKept(), twoThreads(), writeInterest(), emptyMask(), counterUnread(), crowd(), herd(),
 		blockingCall(), longCompute(),
 		innocents(),

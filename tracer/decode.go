@@ -135,7 +135,7 @@ func decodeSock(e *event.Event, r *epwatchSockEvent) {
 	e.Peer = addrPort(r.Family, &r.Peer, r.PeerPort)
 }
 
-// decodeFile reads the first sight of a file that is no TCP socket.
+// decodeFile reads the first sight of a file that is no socket.
 func decodeFile(e *event.Event, r *epwatchCallEvent) {
 	e.Flags = event.Flags(r.Flags)
 	e.FD = r.Fd

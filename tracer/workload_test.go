@@ -48,6 +48,8 @@ func runWorkload(name string) error {
 		return playTour()
 	case "details":
 		return playDetails()
+	case "messages":
+		return playMessages()
 	case "turns":
 		return playTurns()
 	case "stuck":

@@ -114,7 +114,9 @@ func (g *traffic) receive(thread, conn int, ret int64) {
 	ev := g.call(event.KindRecv, event.CallNone, thread, conn, ret)
 	ev.Start, ev.FD, ev.Flags = 0, event.NoFD, event.IsSocket|event.HasUnread
 	g.emit(ev)
-	g.emit(g.call(event.KindRead, event.CallRead, thread, conn, ret))
+	read := g.call(event.KindRead, event.CallRead, thread, conn, ret)
+	read.Start = ev.Time - 1000
+	g.emit(read)
 }
 
 // analysis is a timeline with every check.
@@ -170,6 +172,9 @@ func TestAnalysisAllocatesNothing(t *testing.T) {
 	})
 	if perEvent := allocated / (float64(a.n-before) / 6); perEvent > 0.001 {
 		t.Errorf("%.4f allocations an event", perEvent)
+	}
+	if s := a.tl.Stats(); s.Matched == 0 || s.Matched != s.Receives {
+		t.Errorf("of %d receives %d belong to a call", s.Receives, s.Matched)
 	}
 	if span := a.now.Sub(1e9); span < time.Second {
 		t.Errorf("the traffic lasts %v only", span)

@@ -121,7 +121,7 @@ func (r *closeWaitRule) queue(f *timeline.File, unread uint32) string {
 	if unread == 0 && !f.Sock.FINUnread() {
 		return "nothing"
 	}
-	return queue(unread, f.Sock.FINUnread())
+	return queue(f.Sock, unread, f.Sock.FINUnread())
 }
 
 // knew says whether the program could know that the peer has closed, and the events that show it.

@@ -93,10 +93,10 @@ func (r *concurrentRule) Finish(event.Time) {
 	}
 }
 
-// read compares a read with the last one of the other thread. That a receive was seen tells a TCP connection from files whose
-// reads are messages of their own, which any number of threads may take.
+// read compares a read with the last one of the other thread. It looks at connections only: messages of their own any number
+// of threads may take.
 func (r *concurrentRule) read(ev *event.Event, f *timeline.File) {
-	if f == nil || f.Sock == nil || f.Sock.LastRecv.Seq == 0 {
+	if f == nil || f.Sock == nil || !f.Sock.TCP || f.Sock.LastRecv.Seq == 0 {
 		return
 	}
 	i := r.inTwoHands(f)

@@ -21,7 +21,8 @@ func etUnread() Check {
 				"is not told again about the rest: only the next arrival wakes it.",
 			Proof: "The wakeup and the delivery that told of the input, the last receive with the bytes it left, the " +
 				"wait that the loop went back to, and no wakeup of that item from there until the threshold was over.",
-			Blind: "TCP sockets only. A socket with SO_RCVLOWAT above 1 is woken late on purpose, which the check cannot " +
+			Blind: "Sockets only, TCP, UDP and UNIX: what a pipe or a counter holds is not followed. Messages that a call leaves are " +
+				"counted, not their bytes, and a message that was read in part counts as one. A socket with SO_RCVLOWAT above 1 is woken late on purpose, which the check cannot " +
 				"see. Items that share their epoll_data cannot be told apart. Of an item from before the observation " +
 				"only the snapshot is known: input that is there, on an item that no wait hands out, counts as left unread, " +
 				"also when the program has looked at it with MSG_PEEK and waits for more. A program that holds input back on purpose (flow control) is taken back to " +
@@ -34,6 +35,7 @@ func etUnread() Check {
 				"epoll(7), Level-triggered and edge-triggered",
 				"fs/eventpoll.c: ep_poll_callback, ep_send_events",
 				"net/ipv4/tcp.c: tcp_poll; net/ipv4/tcp_input.c: tcp_data_ready",
+				"net/ipv4/udp.c: __udp_enqueue_schedule_skb; net/unix/af_unix.c: unix_stream_sendmsg, unix_dgram_sendmsg",
 			},
 		},
 		New: func(c *Context) Rule {
@@ -78,6 +80,11 @@ func (r *etUnreadRule) Expire(now event.Time) {
 			r.lookAgain(c)
 			continue
 		}
+		if c.file.Shared && !c.file.Sock.TCP {
+			r.c.Unknown("a child process that is not observed may read from the same socket")
+			r.s.drop(c.file)
+			continue
+		}
 		f := newFinding(c.file, c.interest)
 		f.Severity, f.Outcome = SeverityWarning, OutcomeOngoing
 		f.Start, f.Unread, f.TID = c.since, c.unread, c.tid
@@ -91,14 +98,14 @@ func (r *etUnreadRule) Expire(now event.Time) {
 
 // left says what was left unread, and whether that was seen or found.
 func (*etUnreadRule) left(f *Finding, c *suspicion, n uint32) string {
+	what := amount(c.file.Sock, n)
 	switch {
 	case !c.snapshot:
-		return fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery", f.who(), bytes(n), was(n))
+		return fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery", f.who(), what, was(n))
 	case c.read:
-		return fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery that was before epwatch came",
-			f.who(), bytes(n), was(n))
+		return fmt.Sprintf("%s: %s %s left unread after an edge-triggered delivery that was before epwatch came", f.who(), what, was(n))
 	default:
-		return fmt.Sprintf("%s: %s lay unread on an edge-triggered item when epwatch came", f.who(), bytes(n))
+		return fmt.Sprintf("%s: %s lay unread on an edge-triggered item when epwatch came", f.who(), what)
 	}
 }
 
@@ -133,6 +140,9 @@ func (r *etUnreadRule) Observe(ev *event.Event) {
 		r.judge(ev, sub.File)
 	case event.KindRead:
 		r.blindRead(ev, sub.File)
+		if ev.Has(event.HasUnread) && ev.Ret >= 0 && !ev.Has(event.Peek) {
+			r.consumed(ev, sub.File)
+		}
 		r.judge(ev, sub.File)
 	case event.KindWrite:
 		r.judge(ev, sub.File)
@@ -167,13 +177,38 @@ const strangerDelivered = "an item from before the observation was delivered, an
 // wakeup ends a suspicion, or is what rescues a finding.
 func (r *etUnreadRule) wakeup(ev *event.Event, sub *timeline.Subject) {
 	c := r.s.open[sub.File]
-	if c == nil || ev.Has(event.Disarmed) || ev.Has(event.Filtered) {
+	if c == nil {
+		return
+	}
+	if isMessage(ev) && ev.Unread <= c.unread && ev.Time.Sub(c.since) > dueGrace {
+		r.takenElsewhere(ev, c)
+		return
+	}
+	if ev.Has(event.Disarmed) || ev.Has(event.Filtered) {
 		return
 	}
 	if c.finding == nil {
 		r.s.drop(sub.File)
 	} else if c.woken.Seq == 0 {
 		c.woken = timeline.Mark{Seq: ev.Seq, Time: ev.Time}
+	}
+}
+
+// isMessage reports whether the wakeup is that of a message that came, not of output space or a hang-up, and counts it in.
+func isMessage(ev *event.Event) bool {
+	return ev.Has(event.HasUnread|event.Messages) && ev.Key&event.In != 0 && ev.Key&(event.Out|event.Err|event.Hup|event.RdHup) == 0
+}
+
+// takenElsewhere takes a finding back: a message has come, and there are no more of them than this process had left. Processes
+// that serve one UDP socket together do that.
+func (r *etUnreadRule) takenElsewhere(ev *event.Event, c *suspicion) {
+	r.s.drop(c.file)
+	r.c.Unknown("a process that is not observed reads from the same socket")
+	if f := c.finding; f != nil && f.Outcome == OutcomeOngoing {
+		f.Severity, f.Outcome, f.End = SeverityInfo, OutcomeUnknown, ev.Time
+		f.Evidence = append(f.Evidence, ev.Seq)
+		f.Message = r.left(f, c, c.unread) + " (taken back: a process that is not observed read it)"
+		r.c.change(f)
 	}
 }
 
@@ -315,7 +350,7 @@ func (r *etUnreadRule) judge(ev *event.Event, f *timeline.File) {
 // again; by which item, and since when.
 func forgotten(f *timeline.File) (told *timeline.Interest, since event.Time, ok bool) {
 	s := f.Sock
-	if f.Ended || f.ShutRead || s == nil || !s.TCP || s.Listening || s.State == event.Closed {
+	if f.Ended || f.ShutRead || s == nil || s.Listening || s.State == event.Closed {
 		return nil, 0, false
 	}
 	if n, known := s.Unseen(); !known || n == 0 {

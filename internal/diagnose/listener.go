@@ -1,8 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
-
 	"github.com/epwatch/epwatch/internal/event"
 	"github.com/epwatch/epwatch/internal/timeline"
 )
@@ -13,12 +11,7 @@ var limitErrors = map[int64]string{-12: "ENOMEM", -23: "ENFILE", -24: "EMFILE", 
 // tryAgain is -EAGAIN.
 const tryAgain = -11
 
-func connections(n uint32) string {
-	if n == 1 {
-		return "1 connection"
-	}
-	return fmt.Sprintf("%d connections", n)
-}
+func connections(n uint32) string { return several(n, "connection") }
 
 // forsaken reports whether connections wait at a listener whose loops were told of them, went on, and will not be told
 // again; by which item, and since when.

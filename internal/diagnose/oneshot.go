@@ -86,7 +86,7 @@ func (r *oneshotRule) Expire(now event.Time) {
 
 func (r *oneshotRule) says(f *Finding, c *suspicion) string {
 	s := c.file.Sock
-	what := queue(f.Unread, s != nil && s.EndUnseen())
+	what := queue(s, f.Unread, s != nil && s.EndUnseen())
 	if c.snapshot {
 		return fmt.Sprintf("%s: %s waited on an EPOLLONESHOT item that was disarmed when epwatch came", f.who(), what)
 	}
@@ -250,7 +250,7 @@ func (r *oneshotRule) resumed(c *suspicion, ev *event.Event, how string) {
 		arrived = "had arrived when epwatch came"
 	}
 	f.Message = fmt.Sprintf("%s: %s %s on a disarmed EPOLLONESHOT item, which the program %s by itself %s later",
-		f.who(), queue(f.Unread, c.woken.Seq != 0), arrived, how, span(f.End.Sub(f.Start)))
+		f.who(), queue(c.file.Sock, f.Unread, c.woken.Seq != 0), arrived, how, span(f.End.Sub(f.Start)))
 	r.c.change(f)
 }
 

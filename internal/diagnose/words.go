@@ -32,6 +32,14 @@ func newFinding(f *timeline.File, i *timeline.Interest) *Finding {
 	return found
 }
 
+// Left counts what was left unread, in bytes, datagrams, messages or connections.
+func (f *Finding) Left() string {
+	if f.file == nil {
+		return bytes(f.Unread)
+	}
+	return amount(f.file.Sock, f.Unread)
+}
+
 // who names the file of a finding the way people look for it: descriptor, own address, arrow, peer.
 func (f *Finding) who() string {
 	s := "a socket"
@@ -48,10 +56,7 @@ func (f *Finding) who() string {
 }
 
 func bytes(n uint32) string {
-	if n == 1 {
-		return "1 byte"
-	}
-	return strconv.FormatUint(uint64(n), 10) + " bytes"
+	return several(n, "byte")
 }
 
 func was(n uint32) string {
@@ -61,15 +66,38 @@ func was(n uint32) string {
 	return "were"
 }
 
+// amount counts what lies in the queue of a socket, in what it counts by.
+func amount(s *timeline.Sock, n uint32) string {
+	switch {
+	case s == nil || s.TCP && !s.Listening:
+		return bytes(n)
+	case s.Listening:
+		return connections(n)
+	case s.Local.IsValid():
+		return several(n, "datagram")
+	default:
+		return several(n, "message")
+	}
+}
+
+func several(n uint32, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.FormatUint(uint64(n), 10) + " " + what + "s"
+}
+
 // queue says what stands in a receive queue.
-func queue(n uint32, fin bool) string {
+func queue(s *timeline.Sock, n uint32, fin bool) string {
 	switch {
 	case n > 0 && fin:
-		return bytes(n) + " and the FIN"
+		return amount(s, n) + " and the FIN"
 	case n > 0:
-		return bytes(n)
-	default:
+		return amount(s, n)
+	case fin:
 		return "the FIN"
+	default:
+		return "input or a hang-up"
 	}
 }
 

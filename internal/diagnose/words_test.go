@@ -1,10 +1,13 @@
 package diagnose
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/epwatch/epwatch/internal/timeline"
 )
 
 func TestSpan(t *testing.T) {
@@ -27,12 +30,19 @@ func TestSpan(t *testing.T) {
 }
 
 func TestQueueWords(t *testing.T) {
+	here := netip.MustParseAddrPort("127.0.0.1:53")
+	tcp, listener := &timeline.Sock{TCP: true}, &timeline.Sock{TCP: true, Listening: true}
 	for _, tc := range []struct {
+		sock   *timeline.Sock
 		unread uint32
 		fin    bool
 		want   string
-	}{{7, true, "7 bytes and the FIN"}, {1, false, "1 byte"}, {0, true, "the FIN"}} {
-		if got := queue(tc.unread, tc.fin); got != tc.want {
+	}{
+		{tcp, 7, true, "7 bytes and the FIN"}, {tcp, 1, false, "1 byte"}, {tcp, 0, true, "the FIN"},
+		{tcp, 0, false, "input or a hang-up"}, {nil, 0, false, "input or a hang-up"}, {listener, 2, false, "2 connections"},
+		{&timeline.Sock{Local: here}, 3, false, "3 datagrams"}, {&timeline.Sock{}, 1, false, "1 message"},
+	} {
+		if got := queue(tc.sock, tc.unread, tc.fin); got != tc.want {
 			t.Errorf("%d unread, FIN %v is %q, want %q", tc.unread, tc.fin, got, tc.want)
 		}
 	}

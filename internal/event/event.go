@@ -67,7 +67,7 @@ type Event struct {
 	Ret       int64         // a call's result, or a negative errno
 	Timeout   time.Duration // wait-enter: negative waits for ever
 	MaxEvents uint32        // wait-enter
-	Unread    uint32        // bytes (TCP: without the FIN), or connections when Listener; holds when HasUnread is set
+	Unread    uint32        // TCP: bytes without the FIN, UDP and UNIX: messages, Listener: connections; holds when HasUnread is set
 
 	OldState, NewState State
 	Reason             Reason
@@ -137,6 +137,8 @@ const (
 	AfterGap
 	// Ongoing: a part of a turn that is not over: this is what the thread is doing. Set by the tracer.
 	Ongoing
+	// Messages: Unread counts the messages of a UDP or UNIX socket. Set by the timeline.
+	Messages
 )
 
 // Call is the system call behind an event, independent of the architecture's numbers.

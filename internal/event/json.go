@@ -13,7 +13,7 @@ var flagNames = [...]struct {
 	{Coalesced, "coalesced"}, {Disarmed, "disarmed"}, {Filtered, "filtered"}, {Overflow, "overflow"},
 	{Listener, "listener"}, {FIN, "fin"}, {FINUnread, "fin-unread"}, {Peek, "peek"}, {Last, "last"},
 	{Nonblock, "nonblock"}, {Waiter, "waiter"}, {IsEpoll, "epoll"}, {IsSocket, "socket"}, {Dead, "dead"},
-	{Compat, "compat"}, {Ambiguous, "ambiguous"}, {AfterGap, "after-gap"}, {Ongoing, "ongoing"},
+	{Compat, "compat"}, {Ambiguous, "ambiguous"}, {AfterGap, "after-gap"}, {Ongoing, "ongoing"}, {Messages, "messages"},
 }
 
 // fieldSet says which fields of an event are always written for a kind, because their zero is a fact there.

@@ -177,7 +177,7 @@ func example(f *diagnose.Finding, now event.Time) string {
 	}
 	words := strings.Join(where, " ") + ":"
 	if f.Unread > 0 {
-		words += " " + plural(uint64(f.Unread), "byte")
+		words += " " + f.Left()
 	}
 	if d := f.Lasts(now); f.Start != 0 && d > 0 {
 		words += " for " + lasted(d)

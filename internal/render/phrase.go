@@ -181,9 +181,12 @@ func deliverWords(n names, ev *event.Event) phrase {
 
 func readWords(n names, ev *event.Event) phrase {
 	p := phrase{what: call(ev, "read")}
-	if ev.Ret == 0 {
+	switch {
+	case ev.Has(event.Messages):
+		p.detail = join(n.subject(ev), outcome(ev.Ret), left(ev)) // a message may be empty
+	case ev.Ret == 0:
 		p.detail = join(n.subject(ev), "0 bytes, end of stream")
-	} else {
+	default:
 		p.detail = join(n.subject(ev), outcome(ev.Ret))
 	}
 	return p

@@ -47,9 +47,12 @@ func waiting(ev *event.Event, word, nothing string) string {
 	if ev.Has(event.Listener) {
 		return plural(uint64(ev.Unread), "connection") + " to accept"
 	}
-	s := nothing
+	s, what := nothing, "byte"
+	if ev.Has(event.Messages) {
+		what = "message"
+	}
 	if ev.Unread > 0 {
-		s = plural(uint64(ev.Unread), "byte") + " " + word
+		s = plural(uint64(ev.Unread), what) + " " + word
 	}
 	if ev.Has(event.FINUnread) {
 		s += " + FIN"

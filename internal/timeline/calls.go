@@ -46,6 +46,10 @@ func (t *Timeline) read(ev *event.Event) {
 	if s == nil || told {
 		return
 	}
+	if ev.Has(event.HasUnread) {
+		s.readMessages(ev)
+		return
+	}
 	// No receive told what is left, so the call has to.
 	switch {
 	case ev.Ret == again:
@@ -57,6 +61,18 @@ func (t *Timeline) read(ev *event.Event) {
 	case ev.Ret > 0 && !received:
 		s.unreadSeq = 0
 	}
+}
+
+// readMessages follows a read whose own record tells what it has left.
+func (s *Sock) readMessages(ev *event.Event) {
+	switch {
+	case ev.Has(event.Peek):
+		s.peeked = max(s.peeked, 1) // how many messages it looked at, the call does not tell
+	default:
+		s.LastRecv = markOf(ev)
+		s.peeked = 0
+	}
+	s.learn(ev)
 }
 
 func (f *File) hungUp() bool { return f.Sock != nil && f.Sock.FIN.Seq != 0 }
@@ -81,6 +97,7 @@ func (t *Timeline) receive(ev *event.Event) {
 	if s == nil {
 		return
 	}
+	s.TCP = true
 	t.sub.File = s.File
 	if s.File != nil {
 		s.File.Told = markOf(ev)

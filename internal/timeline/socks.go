@@ -29,7 +29,7 @@ type Sock struct {
 	FINRead Mark
 	// Arrived is the last arrival of input or a hang-up: a wakeup, or a queued connection.
 	Arrived Mark
-	// LastRecv is the last receive that moved bytes out of the queue.
+	// LastRecv is the last receive that moved something out of the queue; of messages, the read.
 	LastRecv Mark
 	// Filled is when the oldest input that is unread now was first seen, with nothing unread or nothing known before.
 	Filled Mark
@@ -43,7 +43,7 @@ type Sock struct {
 
 	t          *Timeline
 	unread     uint32
-	peeked     uint32 // of the unread bytes, how many the program has looked at
+	peeked     uint32 // of what is unread, how much the program has looked at
 	unreadSeq  uint64
 	backlog    uint32
 	backlogSeq uint64
@@ -52,13 +52,14 @@ type Sock struct {
 	seen       event.Time
 }
 
-// Unread returns the bytes in the receive queue, without the FIN, and whether that number is known.
-func (s *Sock) Unread() (bytes uint32, known bool) {
+// Unread returns what is in the receive queue, and whether that is known: bytes for TCP, without the FIN, and messages for
+// UDP and UNIX sockets, of which a partly read one counts in full.
+func (s *Sock) Unread() (n uint32, known bool) {
 	return s.unread, s.t.fresh(s.unreadSeq)
 }
 
-// Unseen returns how many of the unread bytes the program has not even peeked at.
-func (s *Sock) Unseen() (bytes uint32, known bool) {
+// Unseen returns how much of it the program has not even peeked at.
+func (s *Sock) Unseen() (n uint32, known bool) {
 	return s.unread - min(s.peeked, s.unread), s.t.fresh(s.unreadSeq)
 }
 
@@ -88,6 +89,9 @@ func (s *Sock) learn(ev *event.Event) {
 	}
 	if ev.Has(event.HasUnread) {
 		s.setUnread(ev.Unread, ev)
+		if !s.TCP {
+			ev.Flags |= event.Messages
+		}
 	}
 	if ev.Flags&(event.FIN|event.FINUnread) == 0 {
 		return
