@@ -207,6 +207,34 @@ static __always_inline void tell_unseen(__u32 pid, __u32 tid, __u8 call, __u16 f
 	submit(e);
 }
 
+/*
+ * The queue is looked at after the record got its time, here and wherever a record tells what is left: so of two threads that
+ * read at once the later record has the later look, and what comes in between has a wakeup of its own.
+ */
+static __always_inline void emit_recv(struct sock *sk, __u32 pid, __u32 tid, __s32 ret, __u16 flags)
+{
+	struct call_event *e = reserve_call(KIND_RECV, pid, tid);
+	struct backlog b;
+
+	if (!e)
+		return;
+	b = tcp_backlog(sk);
+	e->sock = (__u64)sk;
+	e->file = (__u64)READ(sk, sk_socket, file);
+	e->ret = ret;
+	e->unread = b.unread;
+	e->flags = flags | b.flags | FLAG_IS_SOCKET;
+	submit(e);
+}
+
+static __always_inline void flush_received(struct call *c, __u32 pid, __u32 tid)
+{
+	if (c->rx_done)
+		emit_recv((struct sock *)c->rx_sock, pid, tid, c->rx_ret, c->rx_flags);
+	c->rx_done = 0;
+	c->rx_open = 0;
+}
+
 /* Where a target's thread has its calls written down, one after the other. */
 static __always_inline struct call *place_of_calls(__u64 id)
 {
@@ -246,6 +274,8 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 	c = place_of_calls(id);
 	if (!c)
 		return 0;
+	if (c->rx_done)
+		flush_received(c, pid, id); /* the return from that call was not seen */
 	__builtin_memset(c, 0, sizeof(*c));
 	c->number = number;
 	c->fd = -1;
@@ -277,28 +307,6 @@ static __always_inline int call_entered_again(struct pt_regs *regs, long number)
 	return call_entered(regs, number);
 }
 
-static __always_inline void emit_recv(struct sock *sk, __u32 pid, __u32 tid, __s32 ret, __u32 unread, __u16 flags)
-{
-	struct call_event *e = reserve_call(KIND_RECV, pid, tid);
-
-	if (!e)
-		return;
-	e->sock = (__u64)sk;
-	e->file = (__u64)READ(sk, sk_socket, file);
-	e->ret = ret;
-	e->unread = unread;
-	e->flags = flags | FLAG_IS_SOCKET;
-	submit(e);
-}
-
-static __always_inline void flush_received(struct call *c, __u32 pid, __u32 tid)
-{
-	if (c->rx_done)
-		emit_recv((struct sock *)c->rx_sock, pid, tid, c->rx_ret, c->rx_unread, c->rx_flags);
-	c->rx_done = 0;
-	c->rx_open = 0;
-}
-
 /*
  * A receive that is reported by the function that made it, with its result. Two programs may see each, and either may be
  * skipped (see tp_sys_enter_again): the one that counts further than what was told tells it.
@@ -306,7 +314,7 @@ static __always_inline void flush_received(struct call *c, __u32 pid, __u32 tid)
 static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags, const __u32 witness)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	struct backlog b;
+	__u16 flags = msg_flags & MSG_PEEK ? FLAG_PEEK : 0;
 	struct call *c;
 
 	if (!ready || !sk || !maybe_target(id >> 32) || !is_tcp(sk) || !is_wanted_port(sk))
@@ -314,13 +322,18 @@ static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags,
 	c = open_call(id);
 	if (!c && (number_of_fds || witness || !is_target(id >> 32)))
 		return 0; /* a call on a descriptor that is not wanted, or none: then one witness has to do */
-	if (c) {
-		if (++c->rx_seen[witness] <= c->rx_told)
-			return 0;
-		c->rx_told = c->rx_seen[witness];
+	if (!c) {
+		emit_recv(sk, id >> 32, id, ret, flags);
+		return 0;
 	}
-	b = tcp_backlog(sk);
-	emit_recv(sk, id >> 32, id, ret, b.unread, b.flags | (msg_flags & MSG_PEEK ? FLAG_PEEK : 0));
+	if (++c->rx_seen[witness] <= c->rx_told)
+		return 0;
+	c->rx_told = c->rx_seen[witness];
+	flush_received(c, id >> 32, id);
+	c->rx_sock = (__u64)sk;
+	c->rx_ret = ret;
+	c->rx_flags = flags;
+	c->rx_done = 1;
 	return 0;
 }
 
@@ -347,23 +360,20 @@ static __always_inline int receive_entered(struct sock *sk)
 static __always_inline int receive_result(struct sock *sk, __s32 copied)
 {
 	__u64 id = bpf_get_current_pid_tgid();
-	struct backlog b;
 	struct call *c;
 
 	if (!ready || !is_target(id >> 32))
 		return 0;
-	b = tcp_backlog(sk);
 	c = open_call(id);
 	if (!c) {
 		/* No call of this thread: io_uring, or a program that began before. */
-		emit_recv(sk, id >> 32, id, copied, b.unread, b.flags);
+		emit_recv(sk, id >> 32, id, copied, 0);
 		return 0;
 	}
 	if (!c->rx_open || c->rx_sock != (__u64)sk)
 		return 0;
 	c->rx_ret = copied;
-	c->rx_unread = b.unread;
-	c->rx_flags = b.flags | (c->flags & FLAG_PEEK);
+	c->rx_flags = c->flags & FLAG_PEEK;
 	c->rx_done = 1;
 	return 0;
 }
@@ -374,7 +384,6 @@ static __always_inline int receive_progress(struct sock *sk)
 	__u64 id = bpf_get_current_pid_tgid();
 	struct known_sock *known;
 	__u32 copied_seq, moved;
-	struct backlog b;
 	struct call *c;
 
 	if (!ready || !is_target(id >> 32))
@@ -388,11 +397,9 @@ static __always_inline int receive_progress(struct sock *sk)
 	known->copied_seq = copied_seq;
 	if (c->rx_done && c->rx_sock != (__u64)sk)
 		flush_received(c, id >> 32, id);
-	b = tcp_backlog(sk);
 	c->rx_ret = (c->rx_done ? c->rx_ret : 0) + moved;
 	c->rx_sock = (__u64)sk;
-	c->rx_unread = b.unread;
-	c->rx_flags = b.flags | (c->flags & FLAG_PEEK);
+	c->rx_flags = c->flags & FLAG_PEEK;
 	c->rx_done = 1;
 	return 0;
 }
@@ -522,10 +529,16 @@ static __always_inline void adopt_result(struct call *c, __u32 pid, __s64 ret, _
 	}
 }
 
+/* Whether the read's record tells of the receive inside it, too. */
+static __always_inline bool carries_receive(struct call *c)
+{
+	return c->rx_done && c->rx_sock == c->sock && kind_of(c->call) == KIND_READ && is_wanted(KIND_READ) &&
+	       is_wanted(KIND_RECV);
+}
+
 /*
- * ADD and MOD queue an item that is readable already, without any wakeup (ep_insert, ep_modify). And messages have no receive
- * that tells what a call has left. The queue is looked at after the record got its time: of two threads that read at once the
- * later record then has the later look.
+ * ADD and MOD queue an item that is readable already, without any wakeup (ep_insert, ep_modify). Messages have no receive that
+ * tells what a call has left.
  */
 static __always_inline bool tells_backlog(struct call *c, __s64 ret)
 {
@@ -536,10 +549,18 @@ static __always_inline bool tells_backlog(struct call *c, __s64 ret)
 
 static __always_inline void emit_call(struct call *c, __u32 pid, __u32 tid, __s64 ret, __u64 new_file)
 {
-	struct call_event *e = reserve_call(kind_of(c->call), pid, tid);
+	bool carries = carries_receive(c);
+	struct call_event *e;
 
-	if (!e)
+	if (!carries)
+		flush_received(c, pid, tid);
+	c->rx_done = 0;
+	e = reserve_call(kind_of(c->call), pid, tid);
+	if (!e) {
+		if (carries)
+			count_lost_records(1);
 		return;
+	}
 	e->epoll = new_file ? new_file : c->epoll;
 	e->data = c->data;
 	e->fd = c->fd;
@@ -552,7 +573,14 @@ static __always_inline void emit_call(struct call *c, __u32 pid, __u32 tid, __s6
 	e->sock = c->sock;
 	e->start = c->start;
 	e->ret = ret;
-	if (c->sock && tells_backlog(c, ret)) {
+	if (carries) {
+		struct backlog b = tcp_backlog((struct sock *)c->sock);
+
+		e->op = OP_RECEIVED;
+		e->data = (__s64)c->rx_ret;
+		e->unread = b.unread;
+		e->events = c->rx_flags | b.flags;
+	} else if (c->sock && tells_backlog(c, ret)) {
 		struct backlog b = sock_backlog((struct sock *)c->sock);
 
 		e->unread = b.unread;
@@ -566,16 +594,18 @@ static __always_inline int call_returned(struct pt_regs *regs, __s64 ret)
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 pid = id >> 32;
 	__u64 new_file = 0;
+	__u32 number;
 	struct call *c;
 
 	if (!ready || !maybe_target(pid))
 		return 0;
+	number = call_number(regs);
+	if (!call_of(number))
+		return 0; /* as most calls of many programs: cheaper than to look for one that is open */
 	c = open_call(id);
 	/* A call that was written down from outside, at the snapshot, may have returned before it was. */
-	if (!c || c->number != call_number(regs))
+	if (!c || c->number != number)
 		return 0;
-	if (recv_deferred)
-		flush_received(c, pid, id);
 	if (ret >= 0)
 		adopt_result(c, pid, ret, &new_file);
 	if (is_wait(c->call) && ret > 0 && is_wanted(KIND_DELIVER))
@@ -649,10 +679,14 @@ static __always_inline int thread_exited(struct task_struct *task)
 	__u32 tid = READ(task, pid);
 	__u64 id = (__u64)pid << 32 | tid;
 	struct call_event *e;
+	struct call *c;
 	__u8 told = 1;
 
 	if (!ready || !is_target(pid))
 		return 0;
+	c = open_call(id);
+	if (c)
+		flush_received(c, pid, tid); /* killed inside a call that had received */
 	bpf_map_delete_elem(&calls, &id);
 	turns_over(pid, tid);
 	if (preemptible)

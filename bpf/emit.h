@@ -13,7 +13,6 @@ const volatile __u64 ep_poll_callback_addr; /* 0 = the wait queue is not walked 
 const volatile __u32 wake_bytes = 64 * 1024;
 const volatile __u32 reset_reason_arg; /* position of the reason among tcp_send_active_reset's arguments, 0 = none */
 const volatile bool follow_children;
-const volatile bool recv_deferred;         /* receives are reported at the call's return (kprobe family) */
 const volatile __u64 wanted_kinds = ~0ull; /* a bit for each enum event_kind that is recorded */
 const volatile __u32 only_port;            /* sockets with this local or peer port; 0 = all */
 const volatile __s32 only_fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
@@ -70,18 +69,18 @@ struct call {
 	__u16 flags;
 	__u8 call;
 	__u8 op;
-	/* The receive under way inside the call, where receives are deferred. */
+	/* The last receive inside the call. */
 	__u64 rx_sock;
 	__s32 rx_ret;
-	__u32 rx_unread;
 	__u16 rx_flags;
 	__u8 rx_open; /* a receiving function was entered */
 	__u8 rx_done; /* rx_ret holds a result */
 	__u32 number; /* the architecture's number of the call */
+	__u32 pad;
 	/* Receives inside the call: seen by each of two programs, and told. */
 	__u32 rx_seen[2];
 	__u32 rx_told;
-	__u32 pad;
+	__u32 pad2;
 };
 
 /* A thread between the return of a wait on an epoll instance and its next wait. */

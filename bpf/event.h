@@ -117,6 +117,12 @@ struct event_header {
 };
 
 /*
+ * A read with the receive inside it, two events in one record: data is what the receive returned, unread what it left, and
+ * events its flags.
+ */
+#define OP_RECEIVED 1
+
+/*
  * All kinds but state, snapshot of a socket, deliver and packet. The first 64 bytes stand alone ("short" records): they are
  * all that wait-enter, woken, fork, exec, exit and signal need.
  */
@@ -131,7 +137,7 @@ struct call_event {
 	__u32 unread; /* TCP: bytes; UDP and UNIX: messages; a listener: connections */
 	__u16 flags;  /* enum event_flag */
 	__u8 call;    /* enum call_id */
-	__u8 op;      /* epoll_ctl operation, shutdown direction */
+	__u8 op;      /* epoll_ctl operation, shutdown direction; read: OP_RECEIVED */
 	/* 64 */
 	__u64 file;  /* struct file * */
 	__u64 sock;  /* struct sock * */

@@ -54,12 +54,30 @@ func (d *decoder) decode(dst []event.Event, raw []byte) ([]event.Event, error) {
 		return d.appendTurn(dst, e, d.raw[:len(raw)]), nil
 	case kind == event.KindState, kind == event.KindSnapshot:
 		decodeSock(&e, (*epwatchSockEvent)(unsafe.Pointer(&d.raw)))
+	case kind == event.KindRead && (*epwatchCallEvent)(unsafe.Pointer(&d.raw)).Op == opReceived:
+		return appendReceived(dst, e, (*epwatchCallEvent)(unsafe.Pointer(&d.raw))), nil
 	case kind == event.KindPacket:
 		decodePacket(&e, (*epwatchPacketEvent)(unsafe.Pointer(&d.raw)))
 	default:
 		decodeCall(&e, (*epwatchCallEvent)(unsafe.Pointer(&d.raw)))
 	}
 	return append(dst, e), nil
+}
+
+// opReceived marks a read that carries the receive inside it (bpf/event.h, OP_RECEIVED).
+const opReceived = 1
+
+// appendReceived unpacks a read and the receive inside it.
+func appendReceived(dst []event.Event, e event.Event, r *epwatchCallEvent) []event.Event {
+	received := e
+	received.Kind, received.Ret = event.KindRecv, int64(r.Data)
+	received.Flags = event.Flags(r.Events) | event.IsSocket
+	received.FileAddr, received.SockAddr, received.Unread = event.Addr(r.File), event.Addr(r.Sock), r.Unread
+	dst = append(dst, received)
+	e.Lost = 0 // told once
+	decodeCall(&e, r)
+	e.Op, e.Data, e.Events, e.Unread = 0, 0, 0, 0
+	return append(dst, e)
 }
 
 // appendDeliveries unpacks the return of a wait and what it handed out: the caller's array of struct epoll_event, which only

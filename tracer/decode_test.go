@@ -113,6 +113,35 @@ func TestDecodeDeliveries(t *testing.T) {
 	}
 }
 
+func TestDecodeReceived(t *testing.T) {
+	var r epwatchCallEvent
+	r.H.Kind, r.H.Ts, r.H.Pid, r.H.Tid, r.H.Lost = uint16(event.KindRead), 900, 7, 8, 5
+	r.Op, r.Call, r.Fd, r.Epfd, r.Start, r.Ret, r.Flags = opReceived, uint8(event.CallReadv), 6, -1, 800, 20, uint16(event.Nonblock|event.IsSocket)
+	r.Sock, r.File, r.Data, r.Unread, r.Events = 0x20, 0x30, 20, 3, uint32(event.HasUnread|event.FIN)
+	var d decoder
+	events, err := d.decode(nil, bytesOf(&r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []event.Event{
+		{
+			Kind: event.KindRecv, Time: 900, PID: 7, TID: 8, Lost: 5, FD: event.NoFD, EpFD: event.NoFD, SockAddr: 0x20, FileAddr: 0x30, Ret: 20,
+			Unread: 3, Flags: event.HasUnread | event.FIN | event.IsSocket,
+		},
+		{
+			Kind: event.KindRead, Time: 900, Start: 800, PID: 7, TID: 8, Call: event.CallReadv, FD: 6, EpFD: event.NoFD, SockAddr: 0x20,
+			FileAddr: 0x30, Ret: 20, Flags: event.Nonblock | event.IsSocket,
+		},
+	}
+	if !slices.Equal(events, want) {
+		t.Errorf("decoded as %+v, want %+v", events, want)
+	}
+	r.Data = ^uint64(10)
+	if events, err = d.decode(nil, bytesOf(&r)); err != nil || events[0].Ret != -11 {
+		t.Errorf("a receive of nothing came out as %v, %v", events, err)
+	}
+}
+
 func TestDecodeAddresses(t *testing.T) {
 	var r epwatchSockEvent
 	r.H.Kind = uint16(event.KindState)

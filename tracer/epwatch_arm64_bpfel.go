@@ -14,29 +14,29 @@ import (
 )
 
 type epwatchCall struct {
-	_        structs.HostLayout
-	Start    uint64
-	Pointer  uint64
-	File     uint64
-	Sock     uint64
-	Epoll    uint64
-	Data     uint64
-	Fd       int32
-	Epfd     int32
-	Events   uint32
-	Flags    uint16
-	Call     uint8
-	Op       uint8
-	RxSock   uint64
-	RxRet    int32
-	RxUnread uint32
-	RxFlags  uint16
-	RxOpen   uint8
-	RxDone   uint8
-	Number   uint32
-	RxSeen   [2]uint32
-	RxTold   uint32
-	Pad      uint32
+	_       structs.HostLayout
+	Start   uint64
+	Pointer uint64
+	File    uint64
+	Sock    uint64
+	Epoll   uint64
+	Data    uint64
+	Fd      int32
+	Epfd    int32
+	Events  uint32
+	Flags   uint16
+	Call    uint8
+	Op      uint8
+	RxSock  uint64
+	RxRet   int32
+	RxFlags uint16
+	RxOpen  uint8
+	RxDone  uint8
+	Number  uint32
+	Pad     uint32
+	RxSeen  [2]uint32
+	RxTold  uint32
+	Pad2    uint32
 }
 
 type epwatchCallEvent struct {
@@ -313,7 +313,6 @@ const (
 	epwatchVarPreemptible                     = "preemptible"
 	epwatchVarQueuedByReady                   = "queued_by_ready"
 	epwatchVarReady                           = "ready"
-	epwatchVarRecvDeferred                    = "recv_deferred"
 	epwatchVarResetReasonArg                  = "reset_reason_arg"
 	epwatchVarSlowTurn                        = "slow_turn"
 	epwatchVarSocketFops                      = "socket_fops"
@@ -463,7 +462,6 @@ type epwatchVariableSpecs struct {
 	Preemptible           *ebpf.VariableSpec `ebpf:"preemptible"`
 	QueuedByReady         *ebpf.VariableSpec `ebpf:"queued_by_ready"`
 	Ready                 *ebpf.VariableSpec `ebpf:"ready"`
-	RecvDeferred          *ebpf.VariableSpec `ebpf:"recv_deferred"`
 	ResetReasonArg        *ebpf.VariableSpec `ebpf:"reset_reason_arg"`
 	SlowTurn              *ebpf.VariableSpec `ebpf:"slow_turn"`
 	SocketFops            *ebpf.VariableSpec `ebpf:"socket_fops"`
@@ -552,7 +550,6 @@ type epwatchVariables struct {
 	Preemptible           *ebpf.Variable `ebpf:"preemptible"`
 	QueuedByReady         *ebpf.Variable `ebpf:"queued_by_ready"`
 	Ready                 *ebpf.Variable `ebpf:"ready"`
-	RecvDeferred          *ebpf.Variable `ebpf:"recv_deferred"`
 	ResetReasonArg        *ebpf.Variable `ebpf:"reset_reason_arg"`
 	SlowTurn              *ebpf.Variable `ebpf:"slow_turn"`
 	SocketFops            *ebpf.Variable `ebpf:"socket_fops"`

@@ -40,7 +40,6 @@ type way struct {
 	programs []program
 	extra    []program
 	walks    bool   // finds watchers by walking wait queues, which needs the address of ep_poll_callback
-	deferred bool   // puts a receive together from parts until its call returns
 	misses   string // what this way cannot see, for people
 }
 
@@ -106,10 +105,10 @@ func hookTable() []hook {
 		{event: "recv", required: true, ways: []way{
 			{family: Fentry, programs: []program{fexit("inet_recvmsg"), fexit("inet6_recvmsg")},
 				extra: []program{fexit("tcp_splice_read"), again(fexit("inet_recvmsg")), again(fexit("inet6_recvmsg"))}},
-			{family: Kprobe, deferred: true, programs: []program{kprobe("tcp_recvmsg"), kprobe("tcp_cleanup_rbuf")},
-				extra: []program{kprobe("tcp_splice_read")}, misses: "nothing known; reported at the call's return"},
+			{family: Kprobe, programs: []program{kprobe("tcp_recvmsg"), kprobe("tcp_cleanup_rbuf")},
+				extra: []program{kprobe("tcp_splice_read")}, misses: "nothing known"},
 			{family: Tracepoint, programs: []program{tp("sock_recv_length")}, extra: []program{again(tp("sock_recv_length"))}, misses: "splice"},
-			{family: Tracepoint, deferred: true, programs: []program{tp("tcp_rcv_space_adjust")}, misses: "receives of nothing (EAGAIN, end of stream)"},
+			{family: Tracepoint, programs: []program{tp("tcp_rcv_space_adjust")}, misses: "receives of nothing (EAGAIN, end of stream)"},
 		}},
 		{event: "reset", ways: []way{
 			{family: Fentry, programs: []program{fentry("tcp_send_active_reset")},

@@ -225,9 +225,6 @@ func (k *kernel) configure(spec *ebpf.CollectionSpec, o Options, chosen []choice
 	if w := wayOf(chosen, "wakeup"); w != nil && w.walks {
 		constants[epwatchVarEpPollCallbackAddr] = k.symbols["ep_poll_callback"]
 	}
-	if w := wayOf(chosen, "recv"); w != nil {
-		constants[epwatchVarRecvDeferred] = w.deferred
-	}
 	if w := wayOf(chosen, "queued"); w != nil {
 		constants[epwatchVarQueuedByReady] = w.family == Tracepoint
 	}
