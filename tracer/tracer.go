@@ -57,10 +57,11 @@ const (
 	MaxBuffer = 1 << 30
 	// readWait bounds how long a record may lie in a quiet buffer.
 	readWait = 50 * time.Millisecond
-	// gather is how long records gather after the buffer was found empty. A reader that came for each of them would do little
-	// else than come and go.
-	gather = 10 * time.Millisecond
-	// batch is how many events one Read returns at most, few enough to stay in a processor's cache.
+	// leastRest and mostRest bound how long records gather after the buffer was found empty. A reader that came for each of them
+	// would do little else than come and go; one that comes late finds them out of the cache, and is long in the way.
+	leastRest = time.Millisecond
+	mostRest  = 10 * time.Millisecond
+	// batch is how many records one Read takes at most, and a rest should bring: few enough to stay in a processor's cache.
 	batch = 64
 	// stamping is how long a record may lie reserved before it gets its time, where the processor was taken away from it.
 	stamping = 20 * time.Millisecond
@@ -85,6 +86,8 @@ type Tracer struct {
 	drained bool
 	// empty: the last Read left nothing in the buffer.
 	empty   bool
+	rest    time.Duration // the next one, see takeRest
+	taken   int           // records since the last one
 	horizon event.Time
 }
 
@@ -170,6 +173,7 @@ func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperat
 	t := &Tracer{
 		coll: coll, decoder: decoder{stacks: o.Stacks},
 		instances: instances{owners: coll.Maps[epwatchMapInstances], targets: coll.Maps[epwatchMapTargets]},
+		rest:      mostRest,
 	}
 	for _, p := range programs {
 		l, err := attach(coll.Programs[p.name], p)
@@ -375,7 +379,7 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 		wait = 0
 	}
 	if t.empty && !stopped {
-		time.Sleep(gather)
+		t.takeRest()
 	}
 	t.empty = true
 	begun := Now()
@@ -395,6 +399,7 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 		case err != nil:
 			return dst, fmt.Errorf("reading the ring buffer: %w", err)
 		}
+		t.taken++
 		dst, err = t.decoder.decode(dst, t.record.RawSample)
 		if err != nil {
 			return dst, fmt.Errorf("decoding a record: %w", err)
@@ -409,6 +414,18 @@ func (t *Tracer) Read(dst []event.Event) ([]event.Event, error) {
 	t.empty = false
 	t.completeTo(dst[len(dst)-1].Time.Add(-stamping))
 	return dst, nil
+}
+
+// takeRest lets records gather, for longer where the last rest has brought few.
+func (t *Tracer) takeRest() {
+	switch {
+	case t.taken > batch:
+		t.rest = max(t.rest/2, leastRest)
+	case t.taken < batch/2:
+		t.rest = min(t.rest*2, mostRest)
+	}
+	t.taken = 0
+	time.Sleep(t.rest)
 }
 
 func (t *Tracer) completeTo(until event.Time) { t.horizon = max(t.horizon, until) }
