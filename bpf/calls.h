@@ -309,7 +309,7 @@ static __always_inline int call_entered_again(struct pt_regs *regs, long number)
 
 /*
  * A receive that is reported by the function that made it, with its result. Two programs may see each, and either may be
- * skipped (see tp_sys_enter_again): the one that counts further than what was told tells it.
+ * skipped (see perf_sys_enter): the one that counts further than what was told tells it.
  */
 static __always_inline int received(struct sock *sk, __s32 ret, __u32 msg_flags, const __u32 witness)
 {

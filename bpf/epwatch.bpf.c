@@ -58,9 +58,25 @@ int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
 }
 
 /*
- * A thread can still be preempted in the first and last instructions of the programs above, and then the next thread's call goes
- * unseen. Where the kernel preempts there, the second pair fills that in; it finds nothing to do where the first has run.
+ * The programs above can still be preempted in their first and last instructions, and a thread that was hides the next threads'
+ * calls for as long as it has no processor. The second witnesses fill them in. They are attached by way of perf, which has
+ * preemption off around its programs (include/trace/perf.h), so nothing but a bpf(2) call that is preempted on the same
+ * processor hides a call from them. They find nothing to do where the first has run.
  */
+SEC("tracepoint/raw_syscalls/sys_enter")
+int perf_sys_enter(struct trace_event_raw_sys_enter *ctx)
+{
+	return call_entered_again((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->id);
+}
+
+SEC("tracepoint/raw_syscalls/sys_exit")
+int perf_sys_exit(struct trace_event_raw_sys_exit *ctx)
+{
+	/* What the first has reported is no longer written down as under way. */
+	return call_returned((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->ret);
+}
+
+/* For want of tracefs, which tells how to attach those: preemptible ones, so that only two threads at once hide a call. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(tp_sys_enter_again, struct pt_regs *regs, long number)
 {
@@ -70,7 +86,6 @@ int BPF_PROG(tp_sys_enter_again, struct pt_regs *regs, long number)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(tp_sys_exit_again, struct pt_regs *regs, long ret)
 {
-	/* What the first has reported is no longer written down as under way. */
 	return UNPREEMPTED(call_returned(regs, ret));
 }
 
@@ -224,6 +239,12 @@ SEC("tp_btf/sock_recv_length")
 int BPF_PROG(tp_sock_recv_length, struct sock *sk, int ret, int flags)
 {
 	return UNPREEMPTED(received(sk, ret, flags, 0));
+}
+
+SEC("tracepoint/sock/sock_recv_length")
+int perf_sock_recv_length(struct trace_event_raw_sock_msg_length *ctx)
+{
+	return received(ctx->sk, ctx->ret, ctx->flags, 1);
 }
 
 SEC("tp_btf/sock_recv_length")
@@ -387,6 +408,12 @@ int BPF_PROG(tp_sched_process_exit, struct task_struct *task)
 }
 
 /* The second witness, as for system calls: the threads of a process that is killed all end at once. */
+SEC("tracepoint/sched/sched_process_exit")
+int perf_sched_process_exit(void *ctx)
+{
+	return thread_exited_again((struct task_struct *)bpf_get_current_task());
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tp_sched_process_exit_again, struct task_struct *task)
 {

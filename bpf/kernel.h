@@ -72,6 +72,19 @@ struct thread_info {
 };
 #endif
 
+/* The records that perf's tracepoints pass. */
+struct trace_event_raw_sys_enter {
+	long id;
+};
+struct trace_event_raw_sys_exit {
+	long ret;
+};
+struct trace_event_raw_sock_msg_length {
+	struct sock *sk;
+	int ret;
+	int flags;
+};
+
 struct list_head {
 	struct list_head *next;
 };

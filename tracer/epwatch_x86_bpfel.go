@@ -279,6 +279,10 @@ const (
 	epwatchProgKprobeTcpV4SendReset           = "kprobe_tcp_v4_send_reset"
 	epwatchProgKprobeTcpV6SendReset           = "kprobe_tcp_v6_send_reset"
 	epwatchProgPerfCpuClock                   = "perf_cpu_clock"
+	epwatchProgPerfSchedProcessExit           = "perf_sched_process_exit"
+	epwatchProgPerfSockRecvLength             = "perf_sock_recv_length"
+	epwatchProgPerfSysEnter                   = "perf_sys_enter"
+	epwatchProgPerfSysExit                    = "perf_sys_exit"
 	epwatchProgTpInetSkErrorReport            = "tp_inet_sk_error_report"
 	epwatchProgTpInetSockSetState             = "tp_inet_sock_set_state"
 	epwatchProgTpNetDevQueue                  = "tp_net_dev_queue"
@@ -404,6 +408,10 @@ type epwatchProgramSpecs struct {
 	KprobeTcpV4SendReset           *ebpf.ProgramSpec `ebpf:"kprobe_tcp_v4_send_reset"`
 	KprobeTcpV6SendReset           *ebpf.ProgramSpec `ebpf:"kprobe_tcp_v6_send_reset"`
 	PerfCpuClock                   *ebpf.ProgramSpec `ebpf:"perf_cpu_clock"`
+	PerfSchedProcessExit           *ebpf.ProgramSpec `ebpf:"perf_sched_process_exit"`
+	PerfSockRecvLength             *ebpf.ProgramSpec `ebpf:"perf_sock_recv_length"`
+	PerfSysEnter                   *ebpf.ProgramSpec `ebpf:"perf_sys_enter"`
+	PerfSysExit                    *ebpf.ProgramSpec `ebpf:"perf_sys_exit"`
 	TpInetSkErrorReport            *ebpf.ProgramSpec `ebpf:"tp_inet_sk_error_report"`
 	TpInetSockSetState             *ebpf.ProgramSpec `ebpf:"tp_inet_sock_set_state"`
 	TpNetDevQueue                  *ebpf.ProgramSpec `ebpf:"tp_net_dev_queue"`
@@ -603,6 +611,10 @@ type epwatchPrograms struct {
 	KprobeTcpV4SendReset           *ebpf.Program `ebpf:"kprobe_tcp_v4_send_reset"`
 	KprobeTcpV6SendReset           *ebpf.Program `ebpf:"kprobe_tcp_v6_send_reset"`
 	PerfCpuClock                   *ebpf.Program `ebpf:"perf_cpu_clock"`
+	PerfSchedProcessExit           *ebpf.Program `ebpf:"perf_sched_process_exit"`
+	PerfSockRecvLength             *ebpf.Program `ebpf:"perf_sock_recv_length"`
+	PerfSysEnter                   *ebpf.Program `ebpf:"perf_sys_enter"`
+	PerfSysExit                    *ebpf.Program `ebpf:"perf_sys_exit"`
 	TpInetSkErrorReport            *ebpf.Program `ebpf:"tp_inet_sk_error_report"`
 	TpInetSockSetState             *ebpf.Program `ebpf:"tp_inet_sock_set_state"`
 	TpNetDevQueue                  *ebpf.Program `ebpf:"tp_net_dev_queue"`
@@ -657,6 +669,10 @@ func (p *epwatchPrograms) Close() error {
 		p.KprobeTcpV4SendReset,
 		p.KprobeTcpV6SendReset,
 		p.PerfCpuClock,
+		p.PerfSchedProcessExit,
+		p.PerfSockRecvLength,
+		p.PerfSysEnter,
+		p.PerfSysExit,
 		p.TpInetSkErrorReport,
 		p.TpInetSockSetState,
 		p.TpNetDevQueue,

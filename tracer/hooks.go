@@ -21,6 +21,7 @@ const (
 	attachFexit
 	attachKprobe
 	attachTracepoint
+	attachPerf  // a tracepoint, by perf_event_open
 	attachClock // a clock of each processor, by perf_event_open
 )
 
@@ -28,9 +29,11 @@ const (
 type program struct {
 	name   string // in bpf/epwatch.bpf.c
 	attach attachment
-	target string // function or tracepoint
-	// again: a second program on the same tracepoint, for kernels that may skip the first (bpf/epwatch.bpf.c).
-	again bool
+	target string // function or tracepoint; group/tracepoint where it is attached by perf
+	// again names the program whose second witness this is, for kernels that may skip the first (bpf/epwatch.bpf.c).
+	again string
+	// unless names a program of the same way that does it better.
+	unless string
 }
 
 // way is one family's way to see an event. All of its programs are needed, except those in extra, which add to what
@@ -76,10 +79,18 @@ func tp(target string) program {
 	return program{name: "tp_" + target, attach: attachTracepoint, target: target}
 }
 
-// again is the second witness of a program.
+// again is a second witness of a program that is attached like the first.
 func again(p program) program {
-	p.name, p.again = p.name+"_again", true
+	p.name, p.again = p.name+"_again", p.name
 	return p
+}
+
+// witnesses are the second witness of a tracepoint's program, and the one that has to do where tracefs is not there.
+func witnesses(group string, p program) []program {
+	perf := program{name: "perf_" + p.target, attach: attachPerf, target: group + "/" + p.target, again: p.name}
+	second := again(p)
+	second.unless = perf.name
+	return []program{perf, second}
 }
 
 // hookTable says how each event can be had. It is a function, not a variable, so that nothing can change it.
@@ -87,7 +98,8 @@ func hookTable() []hook {
 	return []hook{
 		{event: "calls", required: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("sys_enter"), tp("sys_exit")},
-				extra: []program{again(tp("sys_enter")), again(tp("sys_exit"))}, misses: "io_uring operations and 32-bit calls"},
+				extra:  append(witnesses("raw_syscalls", tp("sys_enter")), witnesses("raw_syscalls", tp("sys_exit"))...),
+				misses: "io_uring operations and 32-bit calls"},
 		}},
 		{event: "wakeup", required: true, ways: []way{
 			{family: Fentry, programs: []program{fentry("ep_poll_callback")}},
@@ -107,7 +119,7 @@ func hookTable() []hook {
 				extra: []program{fexit("tcp_splice_read"), again(fexit("inet_recvmsg")), again(fexit("inet6_recvmsg"))}},
 			{family: Kprobe, programs: []program{kprobe("tcp_recvmsg"), kprobe("tcp_cleanup_rbuf")},
 				extra: []program{kprobe("tcp_splice_read")}, misses: "nothing known"},
-			{family: Tracepoint, programs: []program{tp("sock_recv_length")}, extra: []program{again(tp("sock_recv_length"))}, misses: "splice"},
+			{family: Tracepoint, programs: []program{tp("sock_recv_length")}, extra: witnesses("sock", tp("sock_recv_length")), misses: "splice"},
 			{family: Tracepoint, programs: []program{tp("tcp_rcv_space_adjust")}, misses: "receives of nothing (EAGAIN, end of stream)"},
 		}},
 		{event: "reset", ways: []way{
@@ -132,7 +144,7 @@ func hookTable() []hook {
 		{event: "process", required: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{
 				tp("sched_process_fork"), tp("sched_process_exec"), tp("sched_process_exit"), tp("sched_process_free"), tp("signal_deliver"),
-			}, extra: []program{again(tp("sched_process_exit"))}},
+			}, extra: witnesses("sched", tp("sched_process_exit"))},
 		}},
 		{event: "sched", turns: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("sched_switch"), tp("sched_wakeup")},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,8 +97,10 @@ func (k *kernel) readSymbols() {
 	for _, h := range hookTable() {
 		for _, w := range h.ways {
 			for _, p := range append(append([]program{}, w.programs...), w.extra...) {
-				if p.attach != attachTracepoint && p.attach != attachClock {
+				switch p.attach {
+				case attachFentry, attachFexit, attachKprobe:
 					wanted[p.target] = true
+				case attachTracepoint, attachPerf, attachClock:
 				}
 			}
 		}
@@ -178,13 +181,30 @@ func tryKprobe() verdict {
 	return verdict{answer: Yes}
 }
 
+// tryPerf looks for a tracepoint in tracefs, which says by what number perf_event_open knows it.
+func tryPerf(target string) verdict {
+	for _, root := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
+		if _, err := os.Stat(filepath.Join(root, "events", target, "id")); err == nil {
+			return verdict{answer: Yes}
+		}
+	}
+	return verdict{No, "tracefs is not mounted, or has no " + target, ""}
+}
+
 // has answers whether the kernel can take one program, as far as can be told without attaching it.
 func (k *kernel) has(p program) verdict {
-	if p.again && !k.preempts(p.attach) {
+	first := p.attach
+	if first == attachPerf {
+		first = attachTracepoint
+	}
+	if p.again != "" && !k.preempts(first) {
 		return verdict{No, "this kernel does not preempt the first program on " + p.target, ""}
 	}
-	if p.attach == attachClock {
+	switch p.attach {
+	case attachClock:
 		return tryClock()
+	case attachPerf:
+		return tryPerf(p.target)
 	}
 	if p.attach == attachTracepoint {
 		var typedef *btf.Typedef

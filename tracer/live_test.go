@@ -423,11 +423,30 @@ func ownPrograms(t *testing.T) []string {
 	}
 }
 
-// TestIdleIsQuiet observes a process that does nothing and expects next to nothing.
+// TestIdleIsQuiet observes a process that does nothing and expects next to nothing. Whatever else the test's process does for its
+// runtime counts as well, so the quietest of a few seconds is taken.
 func TestIdleIsQuiet(t *testing.T) {
 	needPrivileges(t)
 	tr := open(t, Options{PIDs: []uint32{1}})
 	defer tr.Close()
+	limit := 20 * time.Millisecond
+	if os.Getenv("EPWATCH_VM") != "" {
+		limit *= 20 // emulation
+	}
+	var took []time.Duration
+	for range 5 {
+		used := idleSecond(t, tr)
+		if used <= limit {
+			return
+		}
+		took = append(took, used)
+	}
+	t.Errorf("seconds of idle observation took %v of CPU time, want %v at most", took, limit)
+}
+
+// idleSecond returns the CPU time that a second of observation takes.
+func idleSecond(t *testing.T, tr *Tracer) time.Duration {
+	t.Helper()
 	var before, after unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &before); err != nil {
 		t.Fatal(err)
@@ -442,14 +461,7 @@ func TestIdleIsQuiet(t *testing.T) {
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &after); err != nil {
 		t.Fatal(err)
 	}
-	used := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
-	limit := 20 * time.Millisecond
-	if os.Getenv("EPWATCH_VM") != "" {
-		limit *= 20 // emulation
-	}
-	if used > limit {
-		t.Errorf("a second of idle observation took %v of CPU time", used)
-	}
+	return time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
 }
 
 // dump logs events for a failed test.

@@ -27,7 +27,7 @@ func TestTableNamesTheObjectsPrograms(t *testing.T) {
 					t.Errorf("%s by %s: the object has no program %s", h.event, w.family, p.name)
 					continue
 				}
-				section := map[attachment]string{attachFentry: "fentry/", attachFexit: "fexit/", attachKprobe: "kprobe/", attachTracepoint: "tp_btf/"}[p.attach]
+				section := map[attachment]string{attachFentry: "fentry/", attachFexit: "fexit/", attachKprobe: "kprobe/", attachTracepoint: "tp_btf/", attachPerf: "tracepoint/"}[p.attach]
 				want := section + p.target
 				if p.attach == attachClock {
 					want = "perf_event"
@@ -35,7 +35,8 @@ func TestTableNamesTheObjectsPrograms(t *testing.T) {
 				if program.SectionName != want {
 					t.Errorf("%s is in section %s, the table says %s", p.name, program.SectionName, want)
 				}
-				if (p.attach == attachTracepoint || p.attach == attachClock) != (w.family == Tracepoint) {
+				traces := p.attach == attachTracepoint || p.attach == attachPerf || p.attach == attachClock
+				if traces != (w.family == Tracepoint) {
 					t.Errorf("%s by %s: %s belongs to another family", h.event, w.family, p.name)
 				}
 			}

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -76,6 +77,9 @@ func refusal(programs []program, failed map[string]string) string {
 func (k *kernel) allowed(programs []program, failed map[string]string) []program {
 	var kept []program
 	for _, p := range programs {
+		if slices.ContainsFunc(kept, func(other program) bool { return other.name == p.unless }) {
+			continue
+		}
 		if _, bad := failed[p.name]; !bad && k.has(p).answer == Yes {
 			kept = append(kept, p)
 		}
@@ -103,7 +107,7 @@ func describe(chosen []choice, missing []Hook) []Hook {
 	for _, c := range chosen {
 		h := Hook{Event: c.hook.event, Family: c.way.family, Misses: c.way.misses, Reason: c.why}
 		for _, p := range append(append([]program{}, c.way.programs...), c.way.extra...) {
-			if !p.again {
+			if p.again == "" {
 				h.Programs = append(h.Programs, p.target)
 			}
 		}

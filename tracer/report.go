@@ -104,7 +104,7 @@ func (k *kernel) row(h hook, f Family, refused map[string]string) Row {
 		row.Misses = w.misses
 		row.Programs = nil
 		for _, p := range append(append([]program{}, w.programs...), k.allowed(w.extra, refused)...) {
-			if !p.again {
+			if p.again == "" {
 				row.Programs = append(row.Programs, p.target)
 			}
 		}

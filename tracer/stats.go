@@ -70,7 +70,7 @@ func (t *Tracer) Stats() Stats {
 			continue
 		}
 		// Where a second program fills in for a first, only what the second missed is missing.
-		if t.coll.Programs[name+"_again"] == nil {
+		if !t.witnessed[name] {
 			s.Missed += stats.RecursionMisses
 		}
 		s.Runs += stats.RunCount

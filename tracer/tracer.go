@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -81,9 +82,10 @@ type Tracer struct {
 	found     []event.Event
 	instances instances
 	// asked are the threads that Look was called for.
-	asked   []thread
-	stopped atomic.Bool
-	drained bool
+	asked     []thread
+	stopped   atomic.Bool
+	drained   bool
+	witnessed map[string]bool // programs that have a second witness
 	// empty: the last Read left nothing in the buffer.
 	empty   bool
 	rest    time.Duration // the next one, see takeRest
@@ -173,9 +175,11 @@ func (k *kernel) attachPlan(spec *ebpf.CollectionSpec, o Options, ops fileOperat
 	t := &Tracer{
 		coll: coll, decoder: decoder{stacks: o.Stacks},
 		instances: instances{owners: coll.Maps[epwatchMapInstances], targets: coll.Maps[epwatchMapTargets]},
+		witnessed: make(map[string]bool),
 		rest:      mostRest,
 	}
 	for _, p := range programs {
+		t.witnessed[p.again] = true
 		l, err := attach(coll.Programs[p.name], p)
 		if err != nil {
 			failed[p.name] = firstLine(err)
@@ -304,6 +308,8 @@ func attach(p *ebpf.Program, how program) (io.Closer, error) {
 		return attachClocks(p)
 	case attachKprobe:
 		return link.Kprobe(how.target, p, nil)
+	case attachPerf:
+		return link.Tracepoint(path.Dir(how.target), path.Base(how.target), p, nil)
 	default:
 		return link.AttachTracing(link.TracingOptions{Program: p})
 	}

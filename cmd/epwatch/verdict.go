@@ -89,12 +89,20 @@ func shortfall(c *render.Conclusion) string {
 		parts = append(parts, fmt.Sprintf("%d journal entries and receives unmatched", unmatchedTotal(c.Journal.Unmatched)))
 	}
 	if n := unmatchedTotal(c.Summary.Unmatched); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d reads and receives unmatched", n))
+		parts = append(parts, fmt.Sprintf("%d reads and receives unmatched (%s)", n, reasons(c.Summary.Unmatched)))
 	}
 	if c.Summary.Lost > 0 {
 		parts = append(parts, fmt.Sprintf("%d records lost", c.Summary.Lost))
 	}
 	return strings.Join(parts, ", ")
+}
+
+func reasons(us []render.Unmatched) string {
+	var parts []string
+	for _, u := range us {
+		parts = append(parts, fmt.Sprintf("%s: %d", u.Reason, u.Count))
+	}
+	return strings.Join(parts, "; ")
 }
 
 func unmatchedTotal(us []render.Unmatched) uint64 {

@@ -83,7 +83,7 @@ func TestShortfall(t *testing.T) {
 		{"claim", render.Conclusion{Claims: []render.Claim{{Answer: render.Shown}, {Answer: render.NotShown}}}, "1 of 2 claims not shown"},
 		{"finding", render.Conclusion{Departures: []string{"x"}}, "findings differ from the documented ones in 1 places"},
 		{"journal", render.Conclusion{Journal: &render.Journal{Unmatched: one}}, "2 journal entries and receives unmatched"},
-		{"timeline", render.Conclusion{Summary: render.Summary{Unmatched: one}}, "2 reads and receives unmatched"},
+		{"timeline", render.Conclusion{Summary: render.Summary{Unmatched: one}}, "2 reads and receives unmatched (x: 2)"},
 		{"loss", render.Conclusion{Summary: render.Summary{Lost: 3}}, "3 records lost"},
 	} {
 		if got := shortfall(&c.c); got != c.want {
