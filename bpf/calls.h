@@ -250,7 +250,19 @@ static __always_inline struct call *place_of_calls(__u64 id)
 	return bpf_map_lookup_elem(&calls, &id);
 }
 
-static __always_inline int call_entered(struct pt_regs *regs, long number)
+/*
+ * Where a program may be skipped two of them see each entry, in an order that is not ours to choose: perf's comes first where
+ * another tool uses the tracepoint already. Neither sees an entry twice, so an open call that one has seen is over for it.
+ */
+static __always_inline bool entered_already(struct call *c, long number, const __u32 witness)
+{
+	if (!preemptible || !c->call || c->number != number || c->entered & 1 << witness)
+		return 0;
+	c->entered |= 1 << witness;
+	return 1;
+}
+
+static __always_inline int call_entered(struct pt_regs *regs, long number, const __u32 witness)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	__u32 pid = id >> 32;
@@ -272,12 +284,13 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 		return 0;
 	}
 	c = place_of_calls(id);
-	if (!c)
+	if (!c || entered_already(c, number, witness))
 		return 0;
 	if (c->rx_done)
 		flush_received(c, pid, id); /* the return from that call was not seen */
 	__builtin_memset(c, 0, sizeof(*c));
 	c->number = number;
+	c->entered = 1 << witness;
 	c->fd = -1;
 	c->epfd = -1;
 	call_arguments(regs, a);
@@ -291,20 +304,6 @@ static __always_inline int call_entered(struct pt_regs *regs, long number)
 		emit_wait_enter(c, pid, id, a[2]);
 	}
 	return 0;
-}
-
-/* For where the first program on the tracepoint may have been skipped; it has written the call down if it ran. */
-static __always_inline int call_entered_again(struct pt_regs *regs, long number)
-{
-	__u64 id = bpf_get_current_pid_tgid();
-	struct call *c;
-
-	if (!ready || !maybe_target(id >> 32))
-		return 0;
-	c = open_call(id);
-	if (c && c->number == number)
-		return 0;
-	return call_entered(regs, number);
 }
 
 /*

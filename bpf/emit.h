@@ -73,10 +73,10 @@ struct call {
 	__u64 rx_sock;
 	__s32 rx_ret;
 	__u16 rx_flags;
-	__u8 rx_open; /* a receiving function was entered */
-	__u8 rx_done; /* rx_ret holds a result */
-	__u32 number; /* the architecture's number of the call */
-	__u32 pad;
+	__u8 rx_open;  /* a receiving function was entered */
+	__u8 rx_done;  /* rx_ret holds a result */
+	__u32 number;  /* the architecture's number of the call */
+	__u32 entered; /* which of the two programs have seen its entry, as bits */
 	/* Receives inside the call: seen by each of two programs, and told. */
 	__u32 rx_seen[2];
 	__u32 rx_told;

@@ -48,7 +48,7 @@ const struct deliver_event *unused_deliver_event __attribute__((unused));
 SEC("tp_btf/sys_enter")
 int BPF_PROG(tp_sys_enter, struct pt_regs *regs, long number)
 {
-	return UNPREEMPTED(call_entered(regs, number));
+	return UNPREEMPTED(call_entered(regs, number, 0));
 }
 
 SEC("tp_btf/sys_exit")
@@ -61,18 +61,18 @@ int BPF_PROG(tp_sys_exit, struct pt_regs *regs, long ret)
  * The programs above can still be preempted in their first and last instructions, and a thread that was hides the next threads'
  * calls for as long as it has no processor. The second witnesses fill them in. They are attached by way of perf, which has
  * preemption off around its programs (include/trace/perf.h), so nothing but a bpf(2) call that is preempted on the same
- * processor hides a call from them. They find nothing to do where the first has run.
+ * processor hides a call from them. Whichever runs second finds nothing to do.
  */
 SEC("tracepoint/raw_syscalls/sys_enter")
 int perf_sys_enter(struct trace_event_raw_sys_enter *ctx)
 {
-	return call_entered_again((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->id);
+	return call_entered((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->id, 1);
 }
 
 SEC("tracepoint/raw_syscalls/sys_exit")
 int perf_sys_exit(struct trace_event_raw_sys_exit *ctx)
 {
-	/* What the first has reported is no longer written down as under way. */
+	/* What the other has reported is no longer written down as under way. */
 	return call_returned((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()), ctx->ret);
 }
 
@@ -80,7 +80,7 @@ int perf_sys_exit(struct trace_event_raw_sys_exit *ctx)
 SEC("tp_btf/sys_enter")
 int BPF_PROG(tp_sys_enter_again, struct pt_regs *regs, long number)
 {
-	return UNPREEMPTED(call_entered_again(regs, number));
+	return UNPREEMPTED(call_entered(regs, number, 1));
 }
 
 SEC("tp_btf/sys_exit")
@@ -407,13 +407,7 @@ int BPF_PROG(tp_sched_process_exit, struct task_struct *task)
 	return UNPREEMPTED(thread_exited(task));
 }
 
-/* The second witness, as for system calls: the threads of a process that is killed all end at once. */
-SEC("tracepoint/sched/sched_process_exit")
-int perf_sched_process_exit(void *ctx)
-{
-	return thread_exited_again((struct task_struct *)bpf_get_current_task());
-}
-
+/* The second witness; it must run second, so it is not perf's. The threads of a process that is killed all end at once. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tp_sched_process_exit_again, struct task_struct *task)
 {

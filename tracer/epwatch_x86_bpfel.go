@@ -33,7 +33,7 @@ type epwatchCall struct {
 	RxOpen  uint8
 	RxDone  uint8
 	Number  uint32
-	Pad     uint32
+	Entered uint32
 	RxSeen  [2]uint32
 	RxTold  uint32
 	Pad2    uint32
@@ -279,7 +279,6 @@ const (
 	epwatchProgKprobeTcpV4SendReset           = "kprobe_tcp_v4_send_reset"
 	epwatchProgKprobeTcpV6SendReset           = "kprobe_tcp_v6_send_reset"
 	epwatchProgPerfCpuClock                   = "perf_cpu_clock"
-	epwatchProgPerfSchedProcessExit           = "perf_sched_process_exit"
 	epwatchProgPerfSockRecvLength             = "perf_sock_recv_length"
 	epwatchProgPerfSysEnter                   = "perf_sys_enter"
 	epwatchProgPerfSysExit                    = "perf_sys_exit"
@@ -408,7 +407,6 @@ type epwatchProgramSpecs struct {
 	KprobeTcpV4SendReset           *ebpf.ProgramSpec `ebpf:"kprobe_tcp_v4_send_reset"`
 	KprobeTcpV6SendReset           *ebpf.ProgramSpec `ebpf:"kprobe_tcp_v6_send_reset"`
 	PerfCpuClock                   *ebpf.ProgramSpec `ebpf:"perf_cpu_clock"`
-	PerfSchedProcessExit           *ebpf.ProgramSpec `ebpf:"perf_sched_process_exit"`
 	PerfSockRecvLength             *ebpf.ProgramSpec `ebpf:"perf_sock_recv_length"`
 	PerfSysEnter                   *ebpf.ProgramSpec `ebpf:"perf_sys_enter"`
 	PerfSysExit                    *ebpf.ProgramSpec `ebpf:"perf_sys_exit"`
@@ -611,7 +609,6 @@ type epwatchPrograms struct {
 	KprobeTcpV4SendReset           *ebpf.Program `ebpf:"kprobe_tcp_v4_send_reset"`
 	KprobeTcpV6SendReset           *ebpf.Program `ebpf:"kprobe_tcp_v6_send_reset"`
 	PerfCpuClock                   *ebpf.Program `ebpf:"perf_cpu_clock"`
-	PerfSchedProcessExit           *ebpf.Program `ebpf:"perf_sched_process_exit"`
 	PerfSockRecvLength             *ebpf.Program `ebpf:"perf_sock_recv_length"`
 	PerfSysEnter                   *ebpf.Program `ebpf:"perf_sys_enter"`
 	PerfSysExit                    *ebpf.Program `ebpf:"perf_sys_exit"`
@@ -669,7 +666,6 @@ func (p *epwatchPrograms) Close() error {
 		p.KprobeTcpV4SendReset,
 		p.KprobeTcpV6SendReset,
 		p.PerfCpuClock,
-		p.PerfSchedProcessExit,
 		p.PerfSockRecvLength,
 		p.PerfSysEnter,
 		p.PerfSysExit,

@@ -144,7 +144,7 @@ func hookTable() []hook {
 		{event: "process", required: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{
 				tp("sched_process_fork"), tp("sched_process_exec"), tp("sched_process_exit"), tp("sched_process_free"), tp("signal_deliver"),
-			}, extra: witnesses("sched", tp("sched_process_exit"))},
+			}, extra: []program{again(tp("sched_process_exit"))}},
 		}},
 		{event: "sched", turns: true, everywhere: true, ways: []way{
 			{family: Tracepoint, programs: []program{tp("sched_switch"), tp("sched_wakeup")},

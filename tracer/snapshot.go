@@ -95,10 +95,10 @@ func (t *Tracer) takeInSleepers(pid uint32, instances map[[2]uint32]event.Addr) 
 		}
 		epfd := int32(call.Args[0])
 		instance := instances[[2]uint32{pid, uint32(epfd)}]
-		// Only where the thread has not entered a call that was seen: that one is newer.
+		// Only where the thread has not entered a call that was seen: that one is newer. No program sees this entry (entered_already).
 		err = t.coll.Maps[epwatchMapCalls].Update(uint64(pid)<<32|uint64(tid), epwatchCall{
 			Start: uint64(at), Pointer: call.Args[1], Epoll: uint64(instance), Fd: event.NoFD, Epfd: epfd, Call: uint8(id),
-			Number: uint32(call.Number),
+			Entered: 3, Number: uint32(call.Number),
 		}, ebpf.UpdateNoExist)
 		if errors.Is(err, ebpf.ErrKeyExist) {
 			continue
