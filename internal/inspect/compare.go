@@ -93,19 +93,48 @@ func (s *sample) item(i proc.Interest) Item {
 		it.Kind, it.State, it.Sock = kindTCP, t.State.String(), socket(t)
 	} else if u, found := s.unix[i.Inode]; found {
 		it.Kind, it.State, it.Name = words("unix", u.Type), u.State, u.Path
+		if q, found := s.queues[i.Inode]; found {
+			it.Sock = unixSocket(u, q)
+		}
+	} else if u, found := s.udp[i.Inode]; found {
+		it.Kind, it.State, it.Sock = kindUDP, "UNCONNECTED", udpSocket(u)
+		if u.State == event.Established {
+			it.State = "CONNECTED" // as netstat says of UNIX sockets
+		}
 	}
 	return it
 }
 
-const kindTCP = "tcp"
+const (
+	kindTCP = "tcp"
+	kindUDP = "udp"
+)
 
 func socket(t sockdiag.Socket) *Socket {
-	s := &Socket{State: t.State, Local: t.Local, Peer: t.Peer, SendQueue: t.SendQueue, listed: t}
+	s := &Socket{State: t.State, Local: t.Local, Peer: t.Peer, SendQueue: t.SendQueue, HasSent: true, listed: t}
 	s.Unread, s.FIN = t.Unread()
 	if t.State == event.Listen {
-		s.Unread, s.Limit, s.SendQueue = t.RecvQueue, t.SendQueue, 0
+		s.Unread, s.Limit, s.SendQueue, s.HasSent = t.RecvQueue, t.SendQueue, 0, false
 	}
 	return s
+}
+
+func unixSocket(u proc.UnixSocket, q unixQueue) *Socket {
+	s := &Socket{State: event.Closed, Unread: q.Received, Limit: q.Limit, ReadShut: q.ReadShut}
+	switch {
+	case q.Listening:
+		s.State = event.Listen
+	case q.Peer != 0:
+		s.State = event.Established
+	}
+	if s.Datagrams = u.Type == "dgram"; !s.Datagrams {
+		s.SendQueue, s.HasSent = q.sent, q.hasSent
+	}
+	return s
+}
+
+func udpSocket(u sockdiag.Socket) *Socket {
+	return &Socket{State: u.State, Local: u.Local, Peer: u.Peer, Unread: u.RecvQueue, Datagrams: true}
 }
 
 // stood reports whether an item was the same in both samples, its socket and what its number stands for too.
@@ -113,9 +142,13 @@ func stood(was, is proc.Interest, first, second *sample) bool {
 	if was != is || first.descriptors[is.FD] != second.descriptors[is.FD] {
 		return false
 	}
-	a, had := first.tcp[is.Inode]
-	b, has := second.tcp[is.Inode]
-	return had == has && a == b
+	return same(first.tcp, second.tcp, is.Inode) && same(first.queues, second.queues, is.Inode) && same(first.udp, second.udp, is.Inode)
+}
+
+func same[K, V comparable](a, b map[K]V, k K) bool {
+	was, had := a[k]
+	is, has := b[k]
+	return had == has && was == is
 }
 
 // name finds the words for a socket that is in no table that was read.

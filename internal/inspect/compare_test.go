@@ -15,6 +15,8 @@ func TestStood(t *testing.T) {
 		return &sample{
 			descriptors: map[int32]proc.Descriptor{7: {FD: 7, Kind: proc.KindSocket, Inode: 9}},
 			tcp:         map[uint64]sockdiag.Socket{9: {State: event.Established, RecvQueue: 4, Cookie: 5}},
+			queues:      map[uint64]unixQueue{9: {UnixQueue: sockdiag.UnixQueue{Received: 4}}},
+			udp:         map[uint64]sockdiag.Socket{9: {RecvQueue: 768}},
 		}
 	}
 	if !stood(i, i, moment(), moment()) {
@@ -29,6 +31,9 @@ func TestStood(t *testing.T) {
 		"the queue grew":           func(s *sample) { s.tcp[9] = sockdiag.Socket{State: event.Established, RecvQueue: 5, Cookie: 5} },
 		"the inode is used again":  func(s *sample) { s.tcp[9] = sockdiag.Socket{State: event.Established, RecvQueue: 4, Cookie: 6} },
 		"the socket is gone":       func(s *sample) { delete(s.tcp, 9) },
+		"a UNIX queue grew":        func(s *sample) { s.queues[9] = unixQueue{UnixQueue: sockdiag.UnixQueue{Received: 5}} },
+		"a UNIX peer read":         func(s *sample) { s.queues[9] = unixQueue{UnixQueue: sockdiag.UnixQueue{Received: 4}, sent: 1} },
+		"a UDP queue is empty":     func(s *sample) { s.udp[9] = sockdiag.Socket{} },
 		"the descriptor is closed": func(s *sample) { delete(s.descriptors, 7) },
 	} {
 		now := moment()

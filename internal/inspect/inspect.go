@@ -71,25 +71,32 @@ type Item struct {
 	Armed    bool
 	Standing bool // nothing that can be seen of it changed between the two samples
 
-	Sock       *Socket // of TCP only
+	Sock       *Socket // of TCP, UDP and UNIX, where its queue could be read
 	State      string  // of sockets that tell
 	Suspicions []Suspicion
 	Notes      []string
 	holder     uint32 // of the file, when Link is LinkElsewhere
 	unlisted   bool   // a TCP socket that is in no table: reset, closed or never connected
+	unproven   bool   // of Standing, what looked the same may have been other input of the same length
 }
 
-// Socket is a TCP socket under an item.
+// Socket is what is behind an item.
 type Socket struct {
-	State       event.State
-	Local, Peer netip.AddrPort
-	Unread      uint32 // bytes, without the FIN; of a listener the connections to accept
-	Limit       uint32 // of a listener, how many connections may wait; 0 when not known
-	FIN         bool   // the peer's FIN is in the receive queue
-	SendQueue   uint32
+	State       event.State    // of UDP and UNIX, Listen, Established when it is connected, or Closed
+	Local, Peer netip.AddrPort // not valid of UNIX
+	Unread      uint32         // bytes, without the FIN; of a listener the connections to accept
+	Datagrams   bool           // Unread says only whether a datagram waits: the kernel tells outsiders no more
+	Limit       uint32         // of a listener, how many connections may wait; 0 when not known
+	FIN         bool           // the peer's FIN is in the receive queue; of TCP only
+	ReadShut    bool           // of UNIX: the peer has closed, or this end was shut down for reading
+	SendQueue   uint32         // bytes that the peer has not acknowledged, of UNIX not read; holds when HasSent is set
+	HasSent     bool
 
-	listed sockdiag.Socket
+	listed sockdiag.Socket // of TCP
 }
+
+// isTCP reports whether the socket is TCP's, which alone has states that hang up, and tells when data came in last.
+func (s *Socket) isTCP() bool { return s.listed.State != 0 }
 
 // Link says what an item's descriptor number stands for now.
 type Link uint8

@@ -226,6 +226,142 @@ func TestLookAtSteadyLoad(t *testing.T) {
 	}
 }
 
+// UNIX sockets and UDP do not say when input came in: threads that sleep over it prove that it is left behind.
+func TestLookAtLocalSockets(t *testing.T) {
+	s := newScene(t)
+	stream, streamPeer := s.pair(unix.SOCK_STREAM)
+	datagrams, datagramsPeer := s.pair(unix.SOCK_DGRAM)
+	spent, spentPeer := s.pair(unix.SOCK_SEQPACKET)
+	listener := s.keep(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+	if err := errors.Join(unix.Bind(listener, &unix.SockaddrUnix{}), unix.Listen(listener, 9)); err != nil {
+		t.Fatal(err)
+	}
+	udp := s.keep(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0))
+	if err := unix.Bind(udp, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	all := []int{stream, datagrams, spent, listener, udp}
+	for _, fd := range all {
+		mask := event.In | event.ET
+		if fd == spent {
+			mask |= event.OneShot
+		}
+		s.add(fd, mask)
+	}
+	s.wait()
+	items, _ := s.look()
+	for _, fd := range all {
+		expect(t, items[int32(fd)])
+		if k := items[int32(fd)].Sock; k == nil || k.Unread != 0 {
+			t.Skipf("this kernel does not tell of %s: %+v", items[int32(fd)].Kind, k)
+		}
+	}
+
+	s.connectTo(listener, unix.AF_UNIX, unix.SOCK_STREAM)
+	for _, fd := range []int{streamPeer, datagramsPeer, spentPeer, s.connectTo(udp, unix.AF_INET, unix.SOCK_DGRAM)} {
+		for range 2 {
+			if _, err := unix.Write(fd, []byte("1234567")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := unix.Write(stream, []byte("123")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(30 * time.Millisecond) // the waiter takes the delivery that disarms
+	items, _ = s.look()
+	for fd, want := range map[int]Socket{
+		stream:    {State: event.Established, Unread: 14, SendQueue: 3, HasSent: true},
+		datagrams: {State: event.Established, Unread: 7, Datagrams: true},
+		spent:     {State: event.Established, Unread: 14, HasSent: true},
+		listener:  {State: event.Listen, Unread: 1, Limit: 9},
+	} {
+		if got := *items[int32(fd)].Sock; got != want {
+			t.Errorf("fd %d: %+v, want %+v", fd, got, want)
+		}
+	}
+	expect(t, items[int32(stream)], etUnread)
+	expect(t, items[int32(datagrams)], etUnread)
+	expect(t, items[int32(spent)], oneshotDisarmed)
+	expect(t, items[int32(listener)], acceptBacklog)
+	expect(t, items[int32(udp)], etUnread)
+	if k := items[int32(udp)].Sock; k.State != event.Closed || !k.Datagrams || k.Unread == 0 || !k.Local.IsValid() {
+		t.Errorf("UDP: %+v", k)
+	}
+
+	s.close(streamPeer)
+	items, _ = s.look()
+	if it := items[int32(stream)]; !it.Sock.ReadShut || it.Sock.HasSent || len(it.Notes) != 1 {
+		t.Errorf("its peer is gone: %+v, %+v", it, it.Sock)
+	}
+}
+
+// pair makes two UNIX sockets that are connected.
+func (s *scene) pair(kind int) (near, far int) {
+	s.t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	return s.keep(fds[0], err), s.keep(fds[1], err)
+}
+
+func (s *scene) connectTo(fd, family, kind int) int {
+	s.t.Helper()
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := s.keep(unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0))
+	if err := unix.Connect(c, name); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+// A loop that drains a UNIX socket finds the same number of bytes in it every time.
+func TestLookAtSteadyLocalLoad(t *testing.T) {
+	s := newScene(t)
+	near, far := s.pair(unix.SOCK_STREAM)
+	s.add(near, event.In|event.ET)
+	stop := s.add(s.keep(unix.Eventfd(0, unix.EFD_CLOEXEC)), event.In)
+	over := make(chan struct{}, 2)
+	go func() { // the server
+		defer func() { over <- struct{}{} }()
+		events, b := make([]unix.EpollEvent, 8), make([]byte, 64)
+		for {
+			n, _ := unix.EpollWait(s.ep, events, -1)
+			for _, e := range events[:max(n, 0)] {
+				if int(e.Fd) == stop {
+					return
+				}
+				for n := 1; n > 0; n, _ = unix.Read(near, b) {
+				}
+			}
+		}
+	}()
+	quit := make(chan struct{})
+	go func() { // its client
+		defer func() { over <- struct{}{} }()
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+				_, _ = unix.Write(far, []byte("12345678"))
+				if time.Now().Nanosecond()%16 == 0 {
+					time.Sleep(100 * time.Microsecond)
+				}
+			}
+		}
+	}()
+	for range 5 {
+		items, _ := s.look()
+		expect(t, items[int32(near)])
+	}
+	close(quit)
+	_, _ = unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	<-over
+	<-over
+}
+
 func TestLookAtKinds(t *testing.T) {
 	s := newScene(t)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

@@ -1,13 +1,11 @@
 package inspect
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/epwatch/epwatch/internal/event"
-	"github.com/epwatch/epwatch/internal/sockdiag"
 )
 
 // The checks whose state can be seen from outside.
@@ -63,6 +61,9 @@ func judge(it *Item, between time.Duration, idle bool) {
 	default:
 		s.closeWait(s.input())
 		s.output()
+		if s.Sock.ReadShut {
+			s.note("the peer has closed, or this end was shut down for reading")
+		}
 	}
 }
 
@@ -97,10 +98,13 @@ func (s *state) ghost() {
 // input judges what waits to be read, and returns the code of the suspicion if there is one.
 func (s *state) input() string {
 	const readable = event.In | event.RdNorm
-	what := queue(s.Sock.Unread, s.Sock.FIN)
+	what := queue(s.Sock)
 	hangUp := s.Sock.State == event.CloseWait
 	switch {
 	case what == "" && (s.Armed || !hangUp):
+		return ""
+	case s.unproven && s.still > 0 && (!s.Armed || s.Mask&event.ET != 0):
+		s.note(fmt.Sprintf("%s unread, looked the same for %s: %s", what, span(s.still), notProven))
 		return ""
 	case !s.Armed && s.Mask&event.OneShot != 0:
 		if what == "" {
@@ -153,7 +157,7 @@ func (s *state) closeWait(root string) {
 
 // output notes an item that is ready for output all the time. A full send queue is what EPOLLOUT is for.
 func (s *state) output() {
-	if s.Mask&event.Out == 0 || s.Mask&(event.ET|event.OneShot) != 0 || s.Sock.SendQueue > 0 || s.still == 0 {
+	if s.Mask&event.Out == 0 || s.Mask&(event.ET|event.OneShot) != 0 || !s.Sock.HasSent || s.Sock.SendQueue > 0 || s.still == 0 {
 		return
 	}
 	if s.Sock.State == event.Established || s.Sock.State == event.CloseWait {
@@ -163,6 +167,9 @@ func (s *state) output() {
 
 // nobodyWaits: what is left may still be come to, and where the loop is instead is another question.
 const nobodyWaits = "no thread was seen waiting on this instance, so the loop is busy or blocked elsewhere"
+
+// notProven: UNIX sockets and UDP do not tell when input came in, so only threads that sleep over it prove that it is old.
+const notProven = "it may be new each time, because no thread slept in a wait while it was looked at"
 
 func (s *state) listener() {
 	if s.Sock.Unread == 0 {
@@ -175,6 +182,8 @@ func (s *state) listener() {
 	switch {
 	case s.Mask&event.ET == 0 || s.still == 0:
 		s.note(what + " to be accepted now")
+	case s.unproven:
+		s.note(what + " to be accepted: " + notProven)
 	case s.Mask&event.In == 0:
 		s.note(what + " to be accepted, and input is not asked for")
 	case s.idle:
@@ -186,19 +195,21 @@ func (s *state) listener() {
 }
 
 // queue says what stands in a receive queue, empty for nothing.
-func queue(unread uint32, fin bool) string {
+func queue(sock *Socket) string {
 	var s string
-	switch unread {
-	case 0:
-	case 1:
+	switch {
+	case sock.Unread == 0:
+	case sock.Datagrams:
+		s = "datagrams"
+	case sock.Unread == 1:
 		s = "1 byte"
 	default:
-		s = strconv.FormatUint(uint64(unread), 10) + " bytes"
+		s = strconv.FormatUint(uint64(sock.Unread), 10) + " bytes"
 	}
 	switch {
-	case s == "" && fin:
+	case s == "" && sock.FIN:
 		return "the FIN"
-	case fin:
+	case sock.FIN:
 		return s + " and the FIN"
 	default:
 		return s
@@ -206,7 +217,7 @@ func queue(unread uint32, fin bool) string {
 }
 
 func are(s *Socket) string {
-	if s.Unread > 1 || s.Unread == 1 && s.FIN {
+	if s.Unread > 1 || s.Unread == 1 && (s.FIN || s.Datagrams) {
 		return "are"
 	}
 	return "is"
@@ -217,70 +228,4 @@ func span(d time.Duration) string {
 		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 	}
 	return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
-}
-
-// confirm judges all items, and asks the kernel once more about those that look bad: under steady load the same number of bytes can
-// wait in two samples, though every one of them is another.
-func (c *comparison) confirm(ctx context.Context) {
-	suspects := c.judgeAll()
-	if len(suspects) == 0 {
-		return
-	}
-	const looks, pause = 3, 15 * time.Millisecond
-	var socks []sockdiag.Socket
-	listeners := false
-	for _, it := range suspects {
-		socks = append(socks, it.Sock.listed)
-		listeners = listeners || it.Sock.State == event.Listen
-	}
-	err := inNetNS(c.pid, func(f sockdiag.Filter) error {
-		for range looks {
-			found, err := sockdiag.Details(ctx, f, socks)
-			if err != nil {
-				return err
-			}
-			since := time.Since(c.first.at)
-			for _, it := range suspects {
-				it.Standing = it.Standing && confirmed(it.Sock.listed, found, since)
-			}
-			if !listeners { // only connections say when something came in last
-				break
-			}
-			if err := sleep(ctx, pause); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil && ctx.Err() == nil {
-		c.report.miss("when data came in last", err)
-	}
-	c.judgeAll()
-}
-
-// judgeAll returns the items whose socket should be asked about again.
-func (c *comparison) judgeAll() []*Item {
-	var suspects []*Item
-	for n := range c.report.Instances {
-		in := &c.report.Instances[n]
-		for m := range in.Items {
-			it := &in.Items[m]
-			judge(it, c.report.Sample, in.idle)
-			if len(it.Suspicions) > 0 && it.Sock != nil && it.Sock.listed.Cookie != 0 {
-				suspects = append(suspects, it)
-			}
-		}
-	}
-	return suspects
-}
-
-// confirmed reports whether a socket is as it was, and nothing came in since the first sample. What could not be timed is
-// believed.
-func confirmed(was sockdiag.Socket, now map[uint64]sockdiag.Detail, since time.Duration) bool {
-	d, there := now[was.Cookie]
-	if !there || d.State != was.State || d.RecvQueue != was.RecvQueue {
-		return false
-	}
-	// The kernel counts in ticks of up to 10 ms.
-	return !d.Timed || d.LastReceived >= since-10*time.Millisecond
 }

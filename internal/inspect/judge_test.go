@@ -17,10 +17,16 @@ const (
 )
 
 func item(mask event.Mask, s Socket) Item {
+	s.HasSent = s.State != event.Listen
 	return Item{FD: 7, Mask: mask, Kind: kindTCP, Link: LinkSame, Armed: mask&^event.Private != 0, State: s.State.String(), Sock: &s}
 }
 
 func established(unread uint32) Socket { return Socket{State: event.Established, Unread: unread} }
+
+func unproven(it Item) Item {
+	it.unproven = true
+	return it
+}
 
 func TestJudge(t *testing.T) {
 	closing := Socket{State: event.CloseWait, Unread: 7, FIN: true}
@@ -55,6 +61,12 @@ func TestJudge(t *testing.T) {
 		{"sharer's descriptor", Item{FD: 7, Mask: event.In, Armed: true, Link: LinkElsewhere, holder: 42}, nil, "process 42", "process 42"},
 		{"reset under a spent oneshot", Item{Mask: spent, Kind: kindTCP, unlisted: true}, []string{oneshotDisarmed}, "in no TCP table", ""},
 		{"reset under an armed item", Item{Mask: edge, Armed: true, Kind: kindTCP, unlisted: true}, nil, "in no TCP table", "in no TCP table"},
+		{"datagrams", item(edge, Socket{State: event.Closed, Unread: 768, Datagrams: true}), []string{etUnread}, "datagrams unread now", ""},
+		{"a peer that is gone", item(edge, Socket{State: event.Established, ReadShut: true}), nil, "the peer has closed", "the peer has closed"},
+		{"not proven", unproven(item(edge, established(4))), nil, "4 bytes unread now", "may be new each time"},
+		{"not proven, spent oneshot", unproven(item(spent, established(4))), nil, "4 bytes came in", "may be new each time"},
+		{"not proven, level-triggered", unproven(item(event.In, established(4))), nil, "", "4 bytes unread, stands still"},
+		{"not proven, listener", unproven(item(edge, Socket{State: event.Listen, Unread: 2})), nil, "2 connections wait", "may be new each time"},
 		{"eventfd never read", Item{Mask: edge, Armed: true, Kind: "eventfd", Link: LinkSame}, nil, "", ""},
 	}
 	for _, tt := range tests {
@@ -119,6 +131,28 @@ func TestConfirmed(t *testing.T) {
 	}
 	for name, tt := range tests {
 		if got := confirmed(was, tt.now, since); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Only a thread that waits on this very instance, and did not run between the looks, proves anything.
+func TestSleptThrough(t *testing.T) {
+	in := &Instance{FD: 3, Also: []int32{9}}
+	for name, tt := range map[string]struct {
+		before, after []sleeper
+		want          bool
+	}{
+		"asleep":                {[]sleeper{{3, 100, 7}}, []sleeper{{3, 100, 7}}, true},
+		"by the other number":   {[]sleeper{{9, 100, 7}}, []sleeper{{9, 100, 7}}, true},
+		"one of two":            {[]sleeper{{3, 100, 7}, {3, 101, 8}}, []sleeper{{3, 101, 8}, {3, 100, 9}}, true},
+		"ran meanwhile":         {[]sleeper{{3, 100, 7}}, []sleeper{{3, 100, 8}}, false},
+		"runs now":              {[]sleeper{{3, 100, 7}}, nil, false},
+		"ran before":            {nil, []sleeper{{3, 100, 7}}, false},
+		"waits on another":      {[]sleeper{{4, 100, 7}}, []sleeper{{4, 100, 7}}, false},
+		"another thread by now": {[]sleeper{{3, 100, 7}}, []sleeper{{3, 101, 7}}, false},
+	} {
+		if got := sleptThrough(in, tt.before, tt.after); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -21,10 +21,19 @@ type sample struct {
 	process     proc.Process
 	epolls      []epoll
 	descriptors map[int32]proc.Descriptor
-	tcp         map[uint64]sockdiag.Socket // by inode
+	tcp         map[uint64]sockdiag.Socket // by inode, as the following
 	hasTCP      bool                       // the table could be read
 	unix        map[uint64]proc.UnixSocket
+	queues      map[uint64]unixQueue
+	udp         map[uint64]sockdiag.Socket
 	missing     []Missing
+}
+
+// unixQueue is a UNIX socket's queue with its peer's.
+type unixQueue struct {
+	sockdiag.UnixQueue
+	sent    uint32 // bytes that the peer has not read
+	hasSent bool   // the peer is in the table too
 }
 
 type epoll struct {
@@ -131,30 +140,36 @@ func (s *sample) known(pid uint32, fd int32) bool {
 // sockets reads the tables that are needed for the sockets that are watched, in the network namespace of the process.
 func (s *sample) sockets(ctx context.Context, pid uint32) error {
 	wanted := s.watchedSockets()
-	s.tcp, s.unix = map[uint64]sockdiag.Socket{}, map[uint64]proc.UnixSocket{}
+	s.tcp, s.udp = map[uint64]sockdiag.Socket{}, map[uint64]sockdiag.Socket{}
+	s.unix, s.queues = map[uint64]proc.UnixSocket{}, map[uint64]unixQueue{}
 	if len(wanted) == 0 {
 		return nil
 	}
-	err := s.listTCP(ctx, pid, wanted)
+	err := listInto(ctx, pid, sockdiag.TCP, wanted, s.tcp)
 	s.hasTCP = err == nil
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		s.missing = append(s.missing, Missing{"TCP sockets", err.Error(), []string{etUnread, oneshotDisarmed, closeWait, acceptBacklog}})
+	s.miss("TCP sockets", err, etUnread, oneshotDisarmed, closeWait, acceptBacklog)
+	if len(s.tcp) == len(wanted) || ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if len(s.tcp) == len(wanted) {
-		return nil
-	}
-	err = proc.UnixSockets(pid, func(u proc.UnixSocket) {
+	s.miss("UNIX sockets", proc.UnixSockets(pid, func(u proc.UnixSocket) {
 		if wanted[u.Inode] {
 			s.unix[u.Inode] = u
 		}
-	})
-	if err != nil {
-		s.missing = append(s.missing, Missing{"UNIX sockets", err.Error(), nil})
+	}))
+	if len(s.unix) > 0 {
+		s.miss("queues of UNIX sockets", queuesInto(ctx, pid, s.unix, s.queues), etUnread, oneshotDisarmed, acceptBacklog)
 	}
-	return nil
+	if len(s.tcp)+len(s.unix) < len(wanted) && ctx.Err() == nil {
+		s.miss("UDP sockets", listInto(ctx, pid, sockdiag.UDP, wanted, s.udp), etUnread, oneshotDisarmed)
+	}
+	return ctx.Err()
+}
+
+// miss notes what could not be read.
+func (s *sample) miss(what string, err error, checks ...string) {
+	if err != nil {
+		s.missing = append(s.missing, Missing{what, err.Error(), checks})
+	}
 }
 
 // watchedSockets returns the inodes of watched sockets, also of those whose descriptor is closed: their item still names the
@@ -182,13 +197,34 @@ func (s *sample) watchedSockets() map[uint64]bool {
 	return wanted
 }
 
-func (s *sample) listTCP(ctx context.Context, pid uint32, wanted map[uint64]bool) error {
+// listInto adds the wanted sockets of a protocol, by inode.
+func listInto(ctx context.Context, pid uint32, p sockdiag.Protocol, wanted map[uint64]bool, found map[uint64]sockdiag.Socket) error {
 	return inNetNS(pid, func(f sockdiag.Filter) error {
+		f.Protocol = p
 		listed, err := sockdiag.List(ctx, f)
 		for _, sock := range listed {
 			if wanted[uint64(sock.Inode)] && sock.Inode != 0 {
-				s.tcp[uint64(sock.Inode)] = sock
+				found[uint64(sock.Inode)] = sock
 			}
+		}
+		return err
+	})
+}
+
+// queuesInto adds the queues of the wanted UNIX sockets, by inode.
+func queuesInto[V any](ctx context.Context, pid uint32, wanted map[uint64]V, found map[uint64]unixQueue) error {
+	return inNetNS(pid, func(f sockdiag.Filter) error {
+		listed, err := sockdiag.UnixQueues(ctx, f)
+		for inode := range wanted {
+			own, there := listed[uint32(inode)]
+			if !there {
+				continue
+			}
+			q := unixQueue{UnixQueue: own}
+			if peer, there := listed[own.Peer]; there && own.Peer != 0 {
+				q.sent, q.hasSent = peer.Received, true
+			}
+			found[inode] = q
 		}
 		return err
 	})

@@ -27,6 +27,41 @@ func CurrentCall(pid, tid uint32) (c Call, blocked bool, err error) {
 	return c, blocked, nil
 }
 
+// Switches returns how often a thread gave up its processor, by itself or not. A thread that is blocked in two looks with the same
+// number did not run between them. The errors wrap ErrGone and ErrPermission.
+func Switches(pid, tid uint32) (uint64, error) {
+	text, err := os.ReadFile(dir(pid) + "/task/" + strconv.FormatUint(uint64(tid), 10) + "/status")
+	var n uint64
+	if err == nil {
+		n, err = parseSwitches(text)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("asking how often thread %d of process %d ran: %w", tid, pid, explain(err))
+	}
+	return n, nil
+}
+
+func parseSwitches(text []byte) (uint64, error) {
+	var sum uint64
+	lines := 0
+	for line := range bytes.Lines(text) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		if !bytes.HasSuffix(key, []byte("voluntary_ctxt_switches")) { // with and without "non" in front
+			continue
+		}
+		n, ok := number(bytes.TrimSpace(value), 10, 64)
+		if !ok {
+			return 0, fmt.Errorf("a line that is not understood: %q", line)
+		}
+		sum += n
+		lines++
+	}
+	if lines != 2 {
+		return 0, fmt.Errorf("a status with %d counts of context switches instead of 2", lines)
+	}
+	return sum, nil
+}
+
 // parseCall reads "running", or a number, six arguments in hexadecimal, stack pointer and program counter; outside a call
 // the number is -1 and the arguments are missing.
 func parseCall(text []byte) (Call, bool, error) {

@@ -26,6 +26,18 @@ func TestParseCall(t *testing.T) {
 	}
 }
 
+func TestParseSwitches(t *testing.T) {
+	n, err := parseSwitches([]byte("Name:\tx\nThreads:\t1\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t7\n"))
+	if err != nil || n != 157 {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, bad := range []string{"", "voluntary_ctxt_switches:\t1\n", "voluntary_ctxt_switches:\tx\nnonvoluntary_ctxt_switches:\t7\n"} {
+		if n, err := parseSwitches([]byte(bad)); err == nil {
+			t.Errorf("%q was read as %d", bad, n)
+		}
+	}
+}
+
 func FuzzParseCall(f *testing.F) {
 	f.Add([]byte("232 0x3 0x7fed71905000 0x20 0xffffffff 0x0 0x0 0x7fffdaf730d8 0x7fed71a812ad\n"))
 	f.Add([]byte("running"))

@@ -158,9 +158,9 @@ func itemCells(it *inspect.Item, oneshot bool) []string {
 		cells[3] = "no"
 	}
 	if s := it.Sock; s != nil {
-		cells[6], cells[7] = pending(s), strconv.FormatUint(uint64(s.SendQueue), 10)
-		if s.State == event.Listen {
-			cells[7] = "-"
+		cells[6] = pending(s)
+		if s.HasSent {
+			cells[7] = strconv.FormatUint(uint64(s.SendQueue), 10)
 		}
 	}
 	return columns(cells, oneshot)
@@ -188,6 +188,8 @@ func data(it *inspect.Item) string {
 func pending(s *inspect.Socket) string {
 	n := strconv.FormatUint(uint64(s.Unread), 10)
 	switch {
+	case s.Datagrams && s.Unread > 0:
+		return "some"
 	case s.State == event.Listen && s.Limit > 0:
 		return n + "/" + strconv.FormatUint(uint64(s.Limit), 10)
 	case s.FIN:
@@ -201,9 +203,9 @@ func pending(s *inspect.Socket) string {
 func place(it *inspect.Item) string {
 	s := it.Sock
 	switch {
-	case s != nil && s.State == event.Listen:
+	case s != nil && s.Local.IsValid() && (s.State == event.Listen || s.Peer.Port() == 0):
 		return s.Local.String()
-	case s != nil:
+	case s != nil && s.Local.IsValid():
 		return s.Local.String() + " → " + s.Peer.String()
 	case it.Kind == "file" || strings.HasPrefix(it.Kind, "unix"):
 		return Escape(it.Name)

@@ -53,6 +53,7 @@ type jsonItem struct {
 	Peer        string   `json:"peer,omitempty"`
 	Unread      *uint32  `json:"unread,omitempty"`
 	FIN         *bool    `json:"fin,omitempty"`
+	Datagrams   *bool    `json:"datagrams,omitempty"`
 	AcceptQueue *uint32  `json:"accept_queue,omitempty"`
 	AcceptLimit uint32   `json:"accept_limit,omitempty"`
 	SendQueue   *uint32  `json:"send_queue,omitempty"`
@@ -91,14 +92,40 @@ func (j *jsonInspection) item(r *inspect.Report, in *inspect.Instance, it *inspe
 		State: it.State, Notes: it.Notes,
 	}
 	if s := it.Sock; s != nil {
-		line.Local, line.Peer = address(s.Local), address(s.Peer)
-		if s.State == event.Listen {
-			line.AcceptQueue, line.AcceptLimit, line.Peer = &s.Unread, s.Limit, ""
-		} else {
-			line.Unread, line.FIN, line.SendQueue = &s.Unread, &s.FIN, &s.SendQueue
-		}
+		j.socket(&line, s)
 	}
 	j.put(line)
+}
+
+// socket fills in what is behind an item. What is absent is not known, or not of its kind.
+func (j *jsonInspection) socket(line *jsonItem, s *inspect.Socket) {
+	line.Local, line.Peer = ends(s)
+	switch {
+	case s.State == event.Listen:
+		line.AcceptQueue, line.AcceptLimit = &s.Unread, s.Limit
+	case s.Datagrams:
+		waiting := s.Unread > 0
+		line.Datagrams = &waiting
+	default:
+		line.Unread = &s.Unread
+		if s.Local.IsValid() { // UNIX sockets have no FIN
+			line.FIN = &s.FIN
+		}
+	}
+	if s.HasSent {
+		line.SendQueue = &s.SendQueue
+	}
+}
+
+// ends returns the addresses that a socket has.
+func ends(s *inspect.Socket) (local, peer string) {
+	if s.Local.IsValid() {
+		local = address(s.Local)
+	}
+	if s.Peer.IsValid() && s.Peer.Port() != 0 {
+		peer = address(s.Peer)
+	}
+	return local, peer
 }
 
 func (j *jsonInspection) suspicions(r *inspect.Report, in *inspect.Instance, it *inspect.Item) {
@@ -120,10 +147,8 @@ func (j *jsonInspection) suspicions(r *inspect.Report, in *inspect.Instance, it 
 			Message: "fd " + strconv.Itoa(int(it.FD)) + ": " + p.Message, Evidence: []uint64{}, Fix: p.Fix, Root: p.Root,
 		}
 		if s := it.Sock; s != nil {
-			line.Local, line.Peer = address(s.Local), address(s.Peer)
-			if s.State == event.Listen {
-				line.Peer = ""
-			} else {
+			line.Local, line.Peer = ends(s)
+			if s.State != event.Listen && !s.Datagrams {
 				line.Unread = s.Unread
 			}
 		}

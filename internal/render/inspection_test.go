@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ const (
 )
 
 func tcpItem(fd int32, mask event.Mask, s inspect.Socket) inspect.Item {
+	s.HasSent = s.State != event.Listen
 	return inspect.Item{
 		FD: fd, Mask: mask, Data: uint64(fd), Inode: uint64(1000 + fd), Kind: "tcp", Name: "socket:[1]", Link: inspect.LinkSame,
 		Armed: mask&^event.Private != 0, Standing: true, State: s.State.String(), Sock: &s,
@@ -47,6 +49,12 @@ func stuck() *inspect.Report {
 			{FD: 3, Also: []int32{12}, Waiters: []uint32{4711}, HasWaiters: true, Items: []inspect.Item{listener, left, deaf, busy, ghost}},
 			{FD: 5, HasWaiters: true, Sharers: []uint32{4712, 4713}, Items: []inspect.Item{
 				wide, {FD: 11, Mask: event.In, Data: 11, Kind: "unix stream", Name: "/run/\x1b[2J.sock", Link: inspect.LinkSame, Armed: true, State: "LISTEN"},
+				{FD: 15, Mask: edgeMask, Data: 15, Kind: "unix stream", Link: inspect.LinkSame, Armed: true, State: "CONNECTED",
+					Sock: &inspect.Socket{State: event.Established, Unread: 7, SendQueue: 3, HasSent: true}},
+				{FD: 16, Mask: edgeMask, Data: 16, Kind: "unix stream", Name: "/run/a.sock", Link: inspect.LinkSame, Armed: true, State: "LISTEN",
+					Sock: &inspect.Socket{State: event.Listen, Unread: 2, Limit: 64}},
+				{FD: 17, Mask: edgeMask, Data: 17, Kind: "udp", Link: inspect.LinkSame, Armed: true, State: "UNCONNECTED",
+					Sock: &inspect.Socket{State: event.Closed, Local: local4, Peer: netip.AddrPortFrom(netip.IPv4Unspecified(), 0), Unread: 768, Datagrams: true}},
 				{FD: 13, Mask: event.In, Data: 13, Kind: "eventfd", Link: inspect.LinkSame, Armed: true},
 			}},
 			{FD: 14, Waiters: []uint32{4711, 4714}, HasWaiters: true},

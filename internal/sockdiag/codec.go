@@ -13,23 +13,22 @@ const (
 	requestSize = 56
 	answerSize  = 72
 
-	protocolTCP = 6
-
 	// States 1 to 12: sockets that are bound and nothing else (13, since 6.8) are left out, as in /proc.
 	states = 0x1ffe
 )
 
-// request asks for the TCP sockets of one family with these ports, 0 for any.
+// request asks for the sockets of one protocol and family with these ports, 0 for any.
 type request struct {
-	family Family
-	local  uint16
-	peer   uint16
+	protocol Protocol
+	family   Family
+	local    uint16
+	peer     uint16
 }
 
 func (r request) encode() []byte {
 	b := make([]byte, requestSize)
 	b[0] = byte(r.family)
-	b[1] = protocolTCP
+	b[1] = r.protocol.number()
 	binary.NativeEndian.PutUint32(b[4:], states)
 	binary.BigEndian.PutUint16(b[8:], r.local)
 	binary.BigEndian.PutUint16(b[10:], r.peer)

@@ -83,16 +83,16 @@ func dump(conn *netlink.Conn, f Filter) ([]Socket, error) {
 // requests lets the kernel filter by port: a request's ports must both match, so a port at either end takes two.
 func requests(f Filter) []request {
 	if f.Port == 0 {
-		return []request{{family: IPv4}, {family: IPv6}}
+		return []request{{f.Protocol, IPv4, 0, 0}, {f.Protocol, IPv6, 0, 0}}
 	}
 	return []request{
-		{family: IPv4, local: f.Port}, {family: IPv4, peer: f.Port},
-		{family: IPv6, local: f.Port}, {family: IPv6, peer: f.Port},
+		{f.Protocol, IPv4, f.Port, 0}, {f.Protocol, IPv4, 0, f.Port},
+		{f.Protocol, IPv6, f.Port, 0}, {f.Protocol, IPv6, 0, f.Port},
 	}
 }
 
 // explain says what an error of the kernel means here: EPROTONOSUPPORT when it has no sock_diag at all, ENOENT when
-// it has none for TCP.
+// it has none for the protocol.
 func explain(ctx context.Context, err error) error {
 	switch {
 	case err == nil:

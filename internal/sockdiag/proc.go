@@ -23,7 +23,7 @@ func Proc(f Filter) ([]Socket, error) {
 		for _, table := range []struct {
 			path   string
 			family Family
-		}{{"/proc/thread-self/net/tcp", IPv4}, {"/proc/thread-self/net/tcp6", IPv6}} {
+		}{{"/proc/thread-self/net/" + f.Protocol.String(), IPv4}, {"/proc/thread-self/net/" + f.Protocol.String() + "6", IPv6}} {
 			found, err := readTable(table.path, table.family, f)
 			if errors.Is(err, fs.ErrNotExist) && table.family == IPv6 {
 				continue // a kernel without IPv6
@@ -50,7 +50,7 @@ func readTable(path string, family Family, f Filter) ([]Socket, error) {
 	return parseTable(file, family, f)
 }
 
-// parseTable reads the format of /proc/net/tcp: a heading, then a line for each socket.
+// parseTable reads the format of /proc/net/tcp and /proc/net/udp: a heading, then a line for each socket.
 func parseTable(r io.Reader, family Family, f Filter) ([]Socket, error) {
 	var socks []Socket
 	lines := bufio.NewScanner(r)

@@ -1,6 +1,6 @@
-// Package sockdiag lists the TCP sockets of a network namespace with what their queues hold, as netstat and ss do: through
-// netlink's sock_diag, or through /proc/net/tcp where the kernel lacks the module. It changes nothing, and it does not
-// watch: every list is one moment.
+// Package sockdiag lists the TCP, UDP and UNIX sockets of a network namespace with what their queues hold, as netstat and ss do:
+// through netlink's sock_diag, or through /proc/net/tcp and /proc/net/udp where the kernel lacks the module. It changes nothing, and
+// it does not watch: every list is one moment.
 package sockdiag
 
 import (
@@ -16,20 +16,45 @@ import (
 // Family is a socket's address family with the kernel's number.
 type Family uint8
 
-// The families that have TCP.
+// The families that have TCP and UDP.
 const (
 	IPv4 Family = 2
 	IPv6 Family = 10
 )
 
-// Socket is one TCP socket at the moment of the list.
+// Protocol is what runs over IP.
+type Protocol uint8
+
+// The protocols that can be listed. The zero value is TCP.
+const (
+	TCP Protocol = iota
+	UDP
+)
+
+func (p Protocol) number() byte {
+	if p == UDP {
+		return 17
+	}
+	return 6
+}
+
+// String returns the name that /proc/net gives its table.
+func (p Protocol) String() string {
+	if p == UDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// Socket is one TCP or UDP socket at the moment of the list.
 type Socket struct {
 	Family      Family
-	State       event.State
+	State       event.State    // of UDP Established when it is connected, else Closed
 	Local, Peer netip.AddrPort // IPv4 in IPv6 is shown as IPv4
 
 	// RecvQueue and SendQueue are the kernel's numbers. Of a listener they are the connections that wait to be
-	// accepted, and how many may (0 when read from /proc, which does not say).
+	// accepted, and how many may (0 when read from /proc, which does not say). Of UDP they are not bytes of data but of
+	// memory, 0 when there is no datagram.
 	RecvQueue, SendQueue uint32
 
 	Inode  uint32 // 0 when no file holds the socket
@@ -54,18 +79,19 @@ func (s Socket) Unread() (bytes uint32, fin bool) {
 
 // Filter says which sockets to list, and where.
 type Filter struct {
-	Port  uint16 // only sockets with this local or peer port; 0 is all
-	NetNS int    // descriptor of a network namespace; 0 is the caller's
+	Protocol Protocol
+	Port     uint16 // only sockets with this local or peer port; 0 is all
+	NetNS    int    // descriptor of a network namespace; 0 is the caller's
 }
 
 func (f Filter) wants(s Socket) bool {
 	return f.Port == 0 || s.Local.Port() == f.Port || s.Peer.Port() == f.Port
 }
 
-// ErrNoDiag: this kernel cannot list TCP sockets by netlink.
-var ErrNoDiag = errors.New("the kernel lacks it (modules inet_diag and tcp_diag)")
+// ErrNoDiag: this kernel cannot list these sockets by netlink.
+var ErrNoDiag = errors.New("the kernel lacks it (modules inet_diag, tcp_diag, udp_diag, unix_diag)")
 
-// List returns the IPv4 and IPv6 TCP sockets that f wants, ordered by local and peer address. It reads /proc where
+// List returns the IPv4 and IPv6 sockets that f wants, ordered by local and peer address. It reads /proc where
 // the kernel lacks sock_diag.
 func List(ctx context.Context, f Filter) ([]Socket, error) {
 	socks, err := Diag(ctx, f)

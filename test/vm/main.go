@@ -62,7 +62,7 @@ func parseOptions(args []string) (options, error) {
 	var kernels, packages, command string
 	set := flag.NewFlagSet("vm", flag.ContinueOnError)
 	set.StringVar(&kernels, "kernels", strings.Join(labels(), ","), "kernels to boot, separated by commas")
-	set.StringVar(&packages, "packages", "./tracer,./cmd/epwatch,./internal/sockdiag,./internal/proc", "packages to test, separated by commas; those that do not exist are left out")
+	set.StringVar(&packages, "packages", "./tracer,./cmd/epwatch,./internal/inspect,./internal/sockdiag,./internal/proc", "packages to test, separated by commas; those that do not exist are left out")
 	set.StringVar(&o.run, "run", "", "run only the tests that match this regular `expression` (default all, of cmd/epwatch those of trace)")
 	set.IntVar(&o.count, "count", 1, "run every test this many times")
 	set.StringVar(&command, "exec", "", "run this `command` in the guest instead of the tests, for example \"epwatch doctor\"")
