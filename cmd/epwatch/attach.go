@@ -151,7 +151,7 @@ func runAttach(pids []uint32, f *attachFlags) error {
 	if err := clearReady(f.ready); err != nil {
 		return err
 	}
-	ctx, stop := endBySignal(context.Background(), 0)
+	ctx, stop := endBySignal(context.Background())
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -171,9 +171,7 @@ func runAttach(pids []uint32, f *attachFlags) error {
 			cancel(errAllEnded)
 		}
 	}
-	if f.duration > 0 {
-		defer time.AfterFunc(f.duration, func() { cancel(errTimeUp) }).Stop()
-	}
+	defer endAfter(f.duration, cancel)()
 	o.print.Meta(o.meta)
 	t.notes(o)
 	c, err := o.run(ctx)

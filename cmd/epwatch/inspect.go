@@ -85,7 +85,7 @@ func (f *inspectFlags) run(parent context.Context, pid uint32) error {
 	if parent == nil {
 		parent = context.Background()
 	}
-	ctx, stop := endBySignal(parent, 0)
+	ctx, stop := endBySignal(parent)
 	defer stop()
 	start, wall := tracer.Now(), time.Now()
 	look := func() (*inspect.Report, error) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -130,9 +129,7 @@ func (r *commandRun) observe(forward *forwarder) (*render.Conclusion, error) {
 		close(r.ended)
 		cancel(errCommandEnded)
 	}()
-	if d := r.flags.duration; d > 0 {
-		defer time.AfterFunc(d, func() { cancel(errTimeUp) }).Stop()
-	}
+	defer endAfter(r.flags.duration, cancel)()
 	t.names[pid] = commOf(pid)
 	o := r.flags.observe("run "+strings.Join(r.command.words, " "), tr, r.out, t)
 	o.admit = fromExec(pid)

@@ -89,7 +89,7 @@ func chosen(names []string) []server.Variant {
 
 func runSelftest(cmd *cobra.Command, vs []server.Variant, f *selftestFlags) error {
 	runtime.LockOSThread() // the children die with their parent's thread
-	ctx, stop := endBySignal(cmd.Context(), 0)
+	ctx, stop := endBySignal(cmd.Context())
 	defer stop()
 	t := newScoreboard(cmd.OutOrStdout(), f.format, vs)
 	for _, v := range vs {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -74,8 +75,10 @@ func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
 	if err := clearReady(f.ready); err != nil {
 		return err
 	}
-	ctx, stop := endBySignal(cmd.Context(), f.duration)
+	ctx, stop := endBySignal(cmd.Context())
 	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 
 	kid, err := startChild(v, &f.experimentFlags)
 	if err != nil {
@@ -89,6 +92,7 @@ func runTrace(cmd *cobra.Command, v server.Variant, f *traceFlags) error {
 		return running(err)
 	}
 	defer tr.Close()
+	defer endAfter(f.duration, cancel)()
 	e := newExperiment(v, f, kid, tr, out)
 	c, err := e.run(ctx)
 	if err := out.finish(); err != nil {
