@@ -256,7 +256,7 @@ func (r *acceptErrorRule) succeeded(ev *event.Event, a *acceptFailure) {
 		a.count = 0
 	case f.End == 0:
 		r.describe(a)
-		f.Outcome, f.End = OutcomeUnknown, ev.Time
+		f.Outcome, f.End = OutcomeOver, ev.Time
 		f.Evidence = append(f.Evidence, ev.Seq)
 		f.Message += fmt.Sprintf("; the next one succeeded %s later", span(ev.Time.Sub(a.last.Time)))
 		r.c.change(f)
@@ -274,7 +274,7 @@ func (r *acceptErrorRule) ended() {
 		delete(r.failing, k)
 		if f := a.finding; f != nil && f.End == 0 {
 			r.describe(a)
-			f.Outcome, f.End = OutcomeUnknown, k.file.EndTime
+			f.Outcome, f.End = OutcomeOver, k.file.EndTime
 			f.Evidence = append(f.Evidence, k.file.EndSeq)
 			f.Message += "; then the listener was closed"
 			r.c.change(f)

@@ -151,7 +151,7 @@ func (r *concurrentRule) overlapped(ev *event.Event, i *timeline.Interest, s *sh
 	}
 	f := newFinding(i.File, i)
 	f.PID, f.TID = ev.PID, ev.TID
-	f.Severity, f.Start, f.End = SeverityError, i.LastDelivery.Time, ev.Time
+	f.Severity, f.Outcome, f.Start, f.End = SeverityError, OutcomeOver, i.LastDelivery.Time, ev.Time
 	f.Evidence = []uint64{s.former.Seq, s.later.Seq, s.last[0].seq, s.last[1].seq}
 	f.Fix = concurrentFix
 	f.Message = fmt.Sprintf("%s: threads %d and %d read it at the same time and got %s and %s; its events had been delivered to both", f.who(),

@@ -22,8 +22,7 @@ const (
 // Outcome says how a finding ended.
 type Outcome string
 
-// The outcomes. OutcomeUnknown stands where records were lost before the end was seen, and where there is no more to tell than
-// that it is over.
+// The outcomes. OutcomeUnknown stands where records were lost before the end was seen.
 const (
 	OutcomeUnknown     Outcome = ""
 	OutcomeOngoing     Outcome = "ongoing"

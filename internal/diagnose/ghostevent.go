@@ -239,7 +239,7 @@ func (r *ghostRule) ended(ev *event.Event) {
 			if g.told != g.waits {
 				r.describe(k, g)
 			}
-			f.Outcome, f.End = OutcomeUnknown, ev.Time
+			f.Outcome, f.End = OutcomeOver, ev.Time
 			f.Evidence = append(f.Evidence, ev.Seq)
 			f.Message += fmt.Sprintf("; the item was gone %s later", span(f.End.Sub(f.Start)))
 			r.c.change(f)
