@@ -18,6 +18,17 @@ import (
 	"github.com/epwatch/epwatch/internal/proc"
 )
 
+// sleeping makes this test binary a program that does nothing.
+const sleeping = "EPWATCH_TEST_SLEEPING"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(sleeping) != "" {
+		time.Sleep(time.Minute)
+		return
+	}
+	m.Run()
+}
+
 const quick = 60 * time.Millisecond
 
 // scene is an epoll instance of this process with descriptors that nobody but the test touches.
@@ -445,18 +456,23 @@ func TestLookAtSharedInstance(t *testing.T) {
 	}
 	inherited := os.NewFile(uintptr(again), "epoll")
 	defer inherited.Close()
-	child := exec.Command("sleep", "60")
+	child := exec.Command("/proc/self/exe")
+	child.Env = append(os.Environ(), sleeping+"=yes")
 	child.ExtraFiles = make([]*os.File, s.ep-2)
 	child.ExtraFiles[s.ep-3] = inherited // under the number that it has here
 	if err := child.Start(); err != nil {
-		t.Skip("no sleep here: ", err)
+		t.Fatal(err)
 	}
 	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
 	r, err := Look(context.Background(), Options{PID: uint32(child.Process.Pid), Sample: quick})
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := r.Instances[0]
+	at := slices.IndexFunc(r.Instances, func(in Instance) bool { return in.FD == int32(s.ep) })
+	if at < 0 {
+		t.Fatalf("instance %d is not in %+v", s.ep, r)
+	}
+	in := r.Instances[at]
 	if !slices.Equal(in.Sharers, []uint32{uint32(os.Getpid())}) {
 		t.Skipf("this kernel does not tell who shares an instance: %+v", in)
 	}
