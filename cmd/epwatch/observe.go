@@ -266,6 +266,7 @@ func (o *observation) run(ctx context.Context) (*render.Conclusion, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	o.until(ctx)
+	_ = giveWay() // nothing depends on it but the cost
 	if err := o.pump(cancel); err != nil {
 		return nil, err
 	}
