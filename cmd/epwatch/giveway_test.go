@@ -9,22 +9,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/epwatch/epwatch/internal/proc"
 )
 
 // policies returns the scheduling policies that a process's threads have.
 func policies(t *testing.T, pid int) map[uint32]int {
 	t.Helper()
-	threads, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+	threads, err := proc.Threads(uint32(pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := map[uint32]int{}
-	for _, th := range threads {
-		tid, err := strconv.Atoi(th.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if attr, err := unix.SchedGetAttr(tid, 0); err == nil {
+	for _, tid := range threads {
+		if attr, err := unix.SchedGetAttr(int(tid), 0); err == nil {
 			found[attr.Policy]++
 		}
 	}

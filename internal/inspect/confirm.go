@@ -108,10 +108,7 @@ func (c *comparison) confirmAsleep(ctx context.Context, suspects []suspect) {
 			return
 		}
 		before := c.sleepers()
-		now := sample{descriptors: c.second.descriptors, epolls: c.second.epolls}
-		if now.sockets(ctx, c.pid) != nil {
-			return
-		}
+		now := c.queuesNow(ctx)
 		after := c.sleepers()
 		for _, s := range suspects {
 			if !same(c.second.queues, now.queues, s.Inode) || !same(c.second.udp, now.udp, s.Inode) {
@@ -120,6 +117,18 @@ func (c *comparison) confirmAsleep(ctx context.Context, suspects []suspect) {
 			s.unproven = s.unproven || !sleptThrough(s.in, before, after)
 		}
 	}
+}
+
+// queuesNow reads the UNIX and UDP sockets of the second sample again. What cannot be read is not as it was.
+func (c *comparison) queuesNow(ctx context.Context) *sample {
+	now := &sample{queues: map[uint64]unixQueue{}, udp: map[uint64]sockdiag.Socket{}}
+	if len(c.second.queues) > 0 {
+		_ = queuesInto(ctx, c.pid, c.second.queues, now.queues)
+	}
+	if len(c.second.udp) > 0 {
+		_ = listInto(ctx, c.pid, sockdiag.UDP, c.second.udp, now.udp)
+	}
+	return now
 }
 
 // sleeper is a thread in a wait on an epoll instance's descriptor.

@@ -198,12 +198,12 @@ func (s *sample) watchedSockets() map[uint64]bool {
 }
 
 // listInto adds the wanted sockets of a protocol, by inode.
-func listInto(ctx context.Context, pid uint32, p sockdiag.Protocol, wanted map[uint64]bool, found map[uint64]sockdiag.Socket) error {
+func listInto[V any](ctx context.Context, pid uint32, p sockdiag.Protocol, wanted map[uint64]V, found map[uint64]sockdiag.Socket) error {
 	return inNetNS(pid, func(f sockdiag.Filter) error {
 		f.Protocol = p
 		listed, err := sockdiag.List(ctx, f)
 		for _, sock := range listed {
-			if wanted[uint64(sock.Inode)] && sock.Inode != 0 {
+			if _, is := wanted[uint64(sock.Inode)]; is && sock.Inode != 0 {
 				found[uint64(sock.Inode)] = sock
 			}
 		}

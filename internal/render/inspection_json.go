@@ -119,13 +119,10 @@ func (j *jsonInspection) socket(line *jsonItem, s *inspect.Socket) {
 
 // ends returns the addresses that a socket has.
 func ends(s *inspect.Socket) (local, peer string) {
-	if s.Local.IsValid() {
-		local = address(s.Local)
-	}
-	if s.Peer.IsValid() && s.Peer.Port() != 0 {
+	if s.Peer.Port() != 0 {
 		peer = address(s.Peer)
 	}
-	return local, peer
+	return address(s.Local), peer
 }
 
 func (j *jsonInspection) suspicions(r *inspect.Report, in *inspect.Instance, it *inspect.Item) {

@@ -27,40 +27,28 @@ const manyDetails = 64
 // Details asks again about sockets of an earlier list, by netlink only, and returns the ones that are still there, by cookie. Where
 // the kernel cannot, the error wraps ErrNoDiag.
 func Details(ctx context.Context, f Filter, socks []Socket) (map[uint64]Detail, error) {
-	found, err := details(ctx, f, socks)
+	found, err := converse(ctx, f, func(conn *netlink.Conn) (map[uint64]Detail, error) { return details(conn, socks) })
 	if err != nil {
-		return nil, fmt.Errorf("asking for details of sockets: %w", explain(ctx, err))
+		return nil, fmt.Errorf("asking for details of sockets: %w", err)
 	}
 	return found, nil
 }
 
-func details(ctx context.Context, f Filter, socks []Socket) (map[uint64]Detail, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	conn, err := netlink.Dial(netlinkSockDiag, &netlink.Config{NetNS: f.NetNS})
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+func details(conn *netlink.Conn, socks []Socket) (map[uint64]Detail, error) {
 	wanted := make(map[uint64]bool, len(socks))
 	for _, s := range socks {
 		wanted[s.Cookie] = s.Cookie != 0
 	}
 	found := make(map[uint64]Detail, len(socks))
 	for i, q := range questions(socks) {
-		answers, err := conn.Execute(netlink.Message{
-			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
-			Data:   q,
-		})
+		list, err := answers(conn, q)
 		if err != nil {
 			if i > 0 && errors.Is(err, syscall.ENOENT) {
 				continue // a kernel without IPv6
 			}
 			return nil, err
 		}
-		for _, m := range answers {
+		for _, m := range list {
 			d, err := decodeDetail(m.Data)
 			if err != nil {
 				return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -31,42 +32,58 @@ func Diag(ctx context.Context, f Filter) ([]Socket, error) {
 }
 
 func diag(ctx context.Context, f Filter) ([]Socket, error) {
+	return converse(ctx, f, func(conn *netlink.Conn) ([]Socket, error) { return dump(conn, f) })
+}
+
+// converse has the kernel asked in a network namespace, and asked again where the list changed meanwhile. It ends with the context.
+func converse[T any](ctx context.Context, f Filter, ask func(*netlink.Conn) (T, error)) (T, error) {
+	var found T
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return found, err
 	}
 	conn, err := netlink.Dial(netlinkSockDiag, &netlink.Config{NetNS: f.NetNS})
 	if err != nil {
-		return nil, explain(ctx, err)
+		return found, explain(ctx, err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	for range attempts {
-		var socks []Socket
-		if socks, err = dump(conn, f); !errors.Is(err, errInterrupted) {
-			return socks, explain(ctx, err)
+		if found, err = ask(conn); !errors.Is(err, errInterrupted) {
+			break
 		}
 	}
-	return nil, err
+	return found, explain(ctx, err)
+}
+
+// answers sends one request for a list.
+func answers(conn *netlink.Conn, request []byte) ([]netlink.Message, error) {
+	return conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
+		Data:   request,
+	})
+}
+
+// wholeList is answers to which nothing is missing, or errInterrupted.
+func wholeList(conn *netlink.Conn, request []byte) ([]netlink.Message, error) {
+	list, err := answers(conn, request)
+	if slices.ContainsFunc(list, func(m netlink.Message) bool { return m.Header.Flags&netlink.DumpInterrupted != 0 }) {
+		return nil, errInterrupted
+	}
+	return list, err
 }
 
 func dump(conn *netlink.Conn, f Filter) ([]Socket, error) {
 	var socks []Socket
 	seen := make(map[uint64]bool) // a connection to its own port answers both requests
 	for i, r := range requests(f) {
-		answers, err := conn.Execute(netlink.Message{
-			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
-			Data:   r.encode(),
-		})
+		list, err := wholeList(conn, r.encode())
 		if err != nil {
 			if r.family == IPv6 && errors.Is(err, syscall.ENOENT) && i > 0 {
 				break // a kernel without IPv6
 			}
 			return nil, err
 		}
-		for _, m := range answers {
-			if m.Header.Flags&netlink.DumpInterrupted != 0 {
-				return nil, errInterrupted
-			}
+		for _, m := range list {
 			s, err := decode(m.Data)
 			if err != nil {
 				return nil, err

@@ -3,9 +3,7 @@ package sockdiag
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/mdlayher/netlink"
 )
@@ -27,45 +25,20 @@ type UnixQueue struct {
 // UnixQueues lists the UNIX sockets of a network namespace by netlink, which is the only way to their queues, by inode. Where the
 // kernel cannot, the error wraps ErrNoDiag.
 func UnixQueues(ctx context.Context, f Filter) (map[uint32]UnixQueue, error) {
-	found, err := unixQueues(ctx, f)
+	found, err := converse(ctx, f, dumpUnix)
 	if err != nil {
-		return nil, fmt.Errorf("listing UNIX sockets by sock_diag: %w", explain(ctx, err))
+		return nil, fmt.Errorf("listing UNIX sockets by sock_diag: %w", err)
 	}
 	return found, nil
 }
 
-func unixQueues(ctx context.Context, f Filter) (map[uint32]UnixQueue, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	conn, err := netlink.Dial(netlinkSockDiag, &netlink.Config{NetNS: f.NetNS})
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	for range attempts {
-		var found map[uint32]UnixQueue
-		if found, err = dumpUnix(conn); !errors.Is(err, errInterrupted) {
-			return found, err
-		}
-	}
-	return nil, err
-}
-
 func dumpUnix(conn *netlink.Conn) (map[uint32]UnixQueue, error) {
-	answers, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump},
-		Data:   unixRequest(),
-	})
+	list, err := wholeList(conn, unixRequest())
 	if err != nil {
 		return nil, err
 	}
-	found := make(map[uint32]UnixQueue, len(answers))
-	for _, m := range answers {
-		if m.Header.Flags&netlink.DumpInterrupted != 0 {
-			return nil, errInterrupted
-		}
+	found := make(map[uint32]UnixQueue, len(list))
+	for _, m := range list {
 		q, err := decodeUnix(m.Data)
 		if err != nil {
 			return nil, err
