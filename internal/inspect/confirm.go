@@ -111,12 +111,15 @@ func (c *comparison) confirmAsleep(ctx context.Context, suspects []suspect) {
 		now := c.queuesNow(ctx)
 		after := c.sleepers()
 		for _, s := range suspects {
-			if !same(c.second.queues, now.queues, s.Inode) || !same(c.second.udp, now.udp, s.Inode) {
-				s.Standing = false
-			}
-			s.unproven = s.unproven || !sleptThrough(s.in, before, after)
+			s.lookedAt(c.second, now, before, after)
 		}
 	}
+}
+
+// lookedAt takes one more look into account: what moved is no suspect, and what nobody slept over is not proven.
+func (s suspect) lookedAt(was, now *sample, before, after []sleeper) {
+	s.Standing = s.Standing && same(was.queues, now.queues, s.Inode) && same(was.udp, now.udp, s.Inode)
+	s.unproven = s.unproven || !sleptThrough(s.in, before, after)
 }
 
 // queuesNow reads the UNIX and UDP sockets of the second sample again. What cannot be read is not as it was.

@@ -158,6 +158,35 @@ func TestSleptThrough(t *testing.T) {
 	}
 }
 
+// One look that says otherwise is enough, and no later one takes that back.
+func TestLookedAt(t *testing.T) {
+	moment := func(unread, memory uint32) *sample {
+		return &sample{
+			queues: map[uint64]unixQueue{9: {UnixQueue: sockdiag.UnixQueue{Received: unread}}},
+			udp:    map[uint64]sockdiag.Socket{9: {RecvQueue: memory}},
+		}
+	}
+	asleep, ran := []sleeper{{3, 100, 7}}, []sleeper{{3, 100, 8}}
+	for name, tt := range map[string]struct {
+		now                *sample
+		after              []sleeper
+		standing, unproven bool
+	}{
+		"as it was":         {moment(4, 768), asleep, true, false},
+		"more bytes":        {moment(5, 768), asleep, false, false},
+		"no datagram":       {moment(4, 0), asleep, false, false},
+		"not to be read":    {&sample{}, asleep, false, false},
+		"nobody slept over": {moment(4, 768), ran, true, true},
+	} {
+		s := suspect{&Item{Inode: 9, Standing: true}, &Instance{FD: 3}}
+		s.lookedAt(moment(4, 768), tt.now, asleep, tt.after)
+		s.lookedAt(moment(4, 768), moment(4, 768), asleep, asleep)
+		if s.Standing != tt.standing || s.unproven != tt.unproven {
+			t.Errorf("%s: standing %v, unproven %v", name, s.Standing, s.unproven)
+		}
+	}
+}
+
 // A loop that has not gone back to wait has not left anything behind; a disarmed item waits for its re-arming all the same.
 func TestJudgeBusyLoop(t *testing.T) {
 	for name, tt := range map[string]struct {
